@@ -1,0 +1,1 @@
+"""MapReduce for plain Python functions, on one machine or many."""

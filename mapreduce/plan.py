@@ -1,0 +1,268 @@
+"""The nouns that every part of the engine shares: splits, tasks, attempts, outcomes.
+
+Plain frozen dataclasses of plain fields, so that each can cross a wire or lie in the journal (`protocol.plain`).
+This module does no I/O and imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A range of bytes of one file: records whose first byte is in [start, start + size) belong to it.
+
+    `file_size` and `mtime_ns` are those of the file when it was planned; a file that differs later is an error.
+    `whole` says that the file cannot be cut at bytes (compressed, or of a stateful encoding): start is 0.
+    """
+
+    path: str
+    start: int
+    size: int
+    file_size: int
+    mtime_ns: int
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The input of one map task of the first step."""
+
+    pieces: tuple[Piece, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of input, as they lie on disk."""
+        return sum(piece.size for piece in self.pieces)
+
+
+class TaskKind(enum.StrEnum):
+    """What a task does."""
+
+    MAP = "map"
+    REDUCE = "reduce"
+    COMMIT = "commit"  # the job-commit task: moves the granted parts into place
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TaskId:
+    """One task of one job. `index` is the split's (or the previous step's part's), the partition's, or 0."""
+
+    job: str
+    step: int
+    kind: TaskKind
+    index: int
+
+    def __str__(self) -> str:
+        if self.kind is TaskKind.COMMIT:
+            return "the job commit"
+        return f"{self.kind} {self.index}" if self.step == 0 else f"{self.kind} {self.index} of step {self.step + 1}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AttemptId:
+    """One try at a task. `number` is never used twice in a job, not even over restarts of the coordinator."""
+
+    task: TaskId
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.task} (attempt {self.number})"
+
+
+def run_file_name(attempt: AttemptId, spill: int) -> str:
+    """The name of one run of a map attempt, inside its job's scratch folder; made from integers only."""
+    return f"run-{attempt.task.step}-{attempt.task.index}-{attempt.number}-{spill}"
+
+
+def part_file_name(attempt: AttemptId) -> str:
+    """The name of an intermediate part (what a step hands to the next), inside its job's scratch folder."""
+    kind = attempt.task.kind.value
+    return f"part-{attempt.task.step}-{kind}-{attempt.task.index}-{attempt.number}"
+
+
+def attempt_output_name(attempt: AttemptId) -> str:
+    """The name of an attempt's private file below `DIR/_tmp-JOB/`."""
+    return f"{attempt.task.kind.value}-{attempt.task.index:05d}-{attempt.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class StepShape:
+    """How many tasks a step has. `reduces` is 0 for a map-only step. `title` is for people ("tokens -> count")."""
+
+    maps: int
+    reduces: int
+    title: str = ""
+
+    @property
+    def parts(self) -> int:
+        """How many parts the step yields: one a reduce task, or one a map task if it is map-only."""
+        return self.reduces or self.maps
+
+
+@dataclass(frozen=True, slots=True)
+class PartInfo:
+    """A finished part: what the manifest, or the next step, needs to know of it.
+
+    `checksum` is the xxh3-64 of the file's bytes, in hex. The types are names of column types (see
+    `dataflow.outputs`), sorted.
+    """
+
+    records: int
+    size: int
+    checksum: str
+    key_types: tuple[str, ...] = ()
+    value_types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An attempt succeeded, and this is what it made.
+
+    `runs` is the number of run files of a map task with a shuffle; `digests` holds 8 bytes a partition, over the bytes
+    of that partition's blocks; `pickled` says that the values hold pickles, whose bytes may differ for equal values.
+    `part` is set where the attempt made an output part or an intermediate part. Sizes are in bytes.
+    """
+
+    records_in: int = 0
+    records_out: int = 0
+    bytes_in: int = 0
+    shuffle_bytes: int = 0
+    runs: int = 0
+    digests: bytes = b""
+    pickled: bool = False
+    part: PartInfo | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+class FailureKind(enum.StrEnum):
+    """Why an attempt failed, decided where the error happens."""
+
+    USER = "user"  # the user's code, or a record that it or the format cannot take
+    DIED = "died"  # the task process died: a signal, os._exit, out of memory
+    LOST = "lost"  # its agent went silent or left
+    INPUT_LOST = "input-lost"  # a run or part could not be had: its producer runs again
+    DISK = "disk"  # scratch or output is full or broken on that worker
+    FATAL = "fatal"  # no other attempt can do better: changed input, missing package, a defect of the engine
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed attempt (or job), as text that can cross any border.
+
+    `message` is one line. `traceback` is the user's own frames with their source lines, the engine's folded, or "".
+    `function` names the user's function; `path` and `offset` say where in the input; `key` and `record` are reprs,
+    shortened. `stderr` holds the last lines that the task process wrote. `producer` is set for INPUT_LOST.
+    `task` is the text of the task's id.
+    """
+
+    kind: FailureKind
+    message: str
+    traceback: str = ""
+    function: str | None = None
+    path: str | None = None
+    offset: int | None = None
+    key: str | None = None
+    record: str | None = None
+    stderr: str = ""
+    task: str | None = None
+    producer: AttemptId | None = None
+    worker: str | None = None
+
+    def describe(self) -> str:
+        """The whole story for a terminal: the user's traceback first, then function, place, key, record, stderr."""
+        lines: list[str] = []
+        if self.traceback:
+            lines += [self.traceback.rstrip("\n"), ""]
+        lines.append(self.message)
+        place = self.path if self.offset is None else f"{self.path}, byte {self.offset}"
+        facts = [
+            ("function", self.function),
+            ("input", place if self.path else None),
+            ("key", self.key),
+            ("record", self.record),
+            ("task", self.task),
+            ("worker", self.worker),
+        ]
+        lines += [f"  {name}: {value}" for name, value in facts if value]
+        if self.stderr:
+            lines += ["  its last lines of output:"] + [f"    {line}" for line in self.stderr.rstrip("\n").split("\n")]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes that decide where buffers are cut. Part of the job's plan, so that every runner cuts at the same place.
+
+    All in bytes but `flush_records`: how many pairs the mapper loop collects before they become columns.
+    """
+
+    flush_records: int = 131_072  # large enough to make column calls cheap, small enough for the processor's caches
+    sort_buffer: int = 64 << 20  # with its sorted copy and Polars' own memory stays far below 600 MB a task process
+    block: int = 1 << 20  # raw size of a block: the unit of reading and fetching
+    merge: int = 128 << 20  # what the merge may hold: its fan-in is this over twice the largest raw block
+    read: int = 1 << 20  # how much of an input file is read and decoded at a time
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """What every task of a job needs to know beside the code; opaque to the coordinator.
+
+    `output` is the output folder (absolute); `output_format` "tsv" or "records". `versioned_parts` puts the job's id
+    into part names (with --overwrite). `params` are the user's, already typed.
+    """
+
+    job: str
+    output: str
+    output_format: str = "tsv"
+    overwrite: bool = False
+    encoding: str = "utf-8"
+    encoding_errors: str = "strict"
+    seed: int = 0
+    steps: tuple[StepShape, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    compress: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFile:
+    """A file that a worker must see as the client sees it."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a worker checks before a job starts: some of the inputs, and a token file in the output folder."""
+
+    files: tuple[ProbeFile, ...] = ()
+    token_path: str = ""
+    token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What a client submits. The three blobs are content-addressed (SHA-256, hex) and opaque to the coordinator:
+
+    `code` (a `package.Package` with the TaskOptions and parameters), `plan` (the splits, see `dataflow.split_file`) and
+    `probe` (a Probe).
+    """
+
+    job: str
+    name: str
+    steps: tuple[StepShape, ...]
+    code: str
+    plan: str
+    probe: str
+    output: str
+    input_bytes: int
+    priority: int = 0
+    user_attempts: int = 2
+    submitted_ms: int = 0  # wall clock of the client, for people only
+    submitter: str = ""
+    notes: tuple[str, ...] = ()  # warnings of the planner: shown with the job's own

@@ -1,0 +1,435 @@
+"""Every message between client, coordinator and agent: one frozen dataclass each, matched by type.
+
+Owns the vocabulary; knows nothing of sockets or bytes (`wire` does). A session's messages are numbered in both
+directions (`wire.Envelope.number`); whoever sees a gap ends the session, and the agent registers anew with all it
+holds. So a lost message is never more than a new session.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mapreduce.plan import (
+    AttemptId,
+    Done,
+    Failure,
+    JobSpec,
+    StepShape,
+    TaskId,
+)
+
+# ------------------------------------------------------------------------------------------- agent to coordinator
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """An agent asks for a session. `worker` names this life of the agent and is never used again by another."""
+
+    worker: str
+    name: str
+    slots: int
+    versions: dict[str, str]
+    shuffle_address: str
+    shared_folder: str = ""  # where its runs lie: a worker on the same machine with this folder reads them itself
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """After Welcome: what the agent still holds, in one or more messages; `last` ends them.
+
+    `running` are attempts under way, `finished` attempts whose outcome has not been answered yet (the outcomes follow
+    as AttemptDone), `kept` attempts whose runs or parts it keeps, `prepared` jobs it is ready for.
+    """
+
+    running: tuple[AttemptId, ...] = ()
+    finished: tuple[AttemptId, ...] = ()
+    kept: tuple[AttemptId, ...] = ()
+    prepared: tuple[str, ...] = ()
+    last: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The sender lives. `sent` is the number of its last message in this session, `received` of the last it got.
+
+    Sent by both sides; not numbered itself.
+    """
+
+    sent: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The agent is ready for a job's tasks, or says why it never will be."""
+
+    job: str
+    problem: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptDone:
+    """An attempt succeeded and asks to be the task's commit."""
+
+    attempt: AttemptId
+    done: Done
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """An attempt failed, or was cancelled at the coordinator's wish (then nobody cares)."""
+
+    attempt: AttemptId
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far running attempts are: (attempt, records read, bytes read)."""
+
+    attempts: tuple[tuple[AttemptId, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LogLines:
+    """What user code printed in an attempt."""
+
+    attempt: AttemptId
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The agent stops in good order; its runs go with it."""
+
+    reason: str = ""
+
+
+# ------------------------------------------------------------------------------------------- coordinator to agent
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The agent has a session (the envelope names it)."""
+
+    epoch: int
+    lease_s: float
+    heartbeat_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The agent cannot join: versions differ, say. It stops with this reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """The session that the agent named is over; it registers anew, as the same worker."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareJob:
+    """Fetch these blobs, load the code, look whether the inputs and the output folder are seen; answer Prepared."""
+
+    job: str
+    name: str
+    code: str
+    plan: str
+    probe: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a committed result lies: the attempt that made it, on which worker, and how many run files."""
+
+    attempt: AttemptId
+    worker: str
+    address: str
+    folder: str
+    done: Done
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Committed results of one step's maps, or of a step's parts, as far as the agent does not know them yet.
+
+    A later Source for the same task index replaces the earlier. `Done.digests` are left out here.
+    """
+
+    job: str
+    step: int
+    of_maps: bool  # True: the runs of the step's map tasks; False: the step's parts
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunAttempt:
+    """Run this attempt. What it reads was sent before, as Results: the sources at this point are pinned for it.
+
+    `previous` holds the counters of each earlier step.
+    """
+
+    attempt: AttemptId
+    previous: tuple[dict[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAttempt:
+    """Stop the attempt, drop what it made."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The attempt is the task's commit: keep what it made until told otherwise."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The attempt is not, or no longer, the task's commit: delete what it made."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetJob:
+    """The job is over: stop its attempts, delete its scratch and its code."""
+
+    job: str
+
+
+# ------------------------------------------------------------------------------------------- blobs, for all
+
+
+@dataclass(frozen=True, slots=True)
+class GetBlob:
+    """Ask for a piece of a blob."""
+
+    sha256: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobData:
+    """A piece of a blob: the answer to GetBlob, and how a client stores one. `total` is the blob's size in bytes."""
+
+    sha256: str
+    offset: int
+    total: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStored:
+    """The coordinator has the blob up to `stored` bytes."""
+
+    sha256: str
+    stored: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoBlob:
+    """The coordinator does not have that blob."""
+
+    sha256: str
+
+
+# ------------------------------------------------------------------------------------------- client to coordinator
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Run this job. Submitting the same job id again changes nothing and is answered alike."""
+
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Send me the job's status now and whenever it changes; repeated to stay interested (`config.WATCH_LEASE_S`).
+
+    `log_from` is how many log entries the client has already.
+    """
+
+    job: str
+    log_from: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ListJobs:
+    """All jobs that the coordinator remembers, newest last, from the `start`-th on."""
+
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ListWorkers:
+    """All workers with a session, from the `start`-th on."""
+
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GetStatus:
+    """One job; `job` is an id, a unique beginning of one, or `last`."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetLogs:
+    """What a job's tasks printed, from the `start`-th entry on."""
+
+    job: str
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop a job."""
+
+    job: str
+
+
+# ------------------------------------------------------------------------------------------- coordinator to client
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The job is journalled and will be run, or already was."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class NeedBlobs:
+    """These blobs are missing: send them (BlobData), then submit again."""
+
+    sha256s: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The request cannot be done; `reason` says why and what to do."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepStatus:
+    """Tasks done and running, of the totals in the shape."""
+
+    shape: StepShape
+    maps_done: int = 0
+    maps_running: int = 0
+    reduces_done: int = 0
+    reduces_running: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """All that a person may want to know of a job.
+
+    `state` is a `coordinator.states.JobState` value: preparing, running, committing, done, failed, cancelled.
+    `waiting_for` is text, or "" while it moves. Times are seconds that the job has been running in this epoch.
+    """
+
+    job: str
+    name: str
+    state: str
+    steps: tuple[StepStatus, ...] = ()
+    output: str = ""
+    records_in: int = 0
+    records_out: int = 0
+    bytes_in: int = 0
+    input_bytes: int = 0
+    shuffle_bytes: int = 0
+    counters: dict[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    failure: Failure | None = None
+    waiting_for: str = ""
+    elapsed_s: float = 0.0
+    attempts_failed: int = 0
+    submitted_ms: int = 0
+    submitter: str = ""
+    priority: int = 0
+    log_entries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """A page of jobs, without counters, warnings and logs; `more` says that another page follows."""
+
+    jobs: tuple[JobStatus, ...]
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One worker. `silent_s` is the time since its last message."""
+
+    worker: str
+    name: str
+    slots: int
+    running: tuple[TaskId, ...]
+    silent_s: float
+    shuffle_address: str
+    versions: dict[str, str]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """A page of workers."""
+
+    workers: tuple[WorkerStatus, ...]
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """Some text that an attempt printed."""
+
+    attempt: AttemptId
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """A page of a job's logs; `start` is the number of its first entry, `total` how many there are."""
+
+    job: str
+    start: int
+    total: int
+    entries: tuple[LogEntry, ...]
+
+
+FromAgent = (
+    Register | Inventory | Heartbeat | Prepared | AttemptDone | AttemptFailed | Progress | LogLines | Leave | GetBlob
+)
+ToAgent = (
+    Welcome
+    | Refused
+    | SessionEnded
+    | Heartbeat
+    | PrepareJob
+    | Results
+    | RunAttempt
+    | CancelAttempt
+    | Granted
+    | Dropped
+    | ForgetJob
+    | BlobData
+    | NoBlob
+)
+FromClient = Submit | Watch | ListJobs | ListWorkers | GetStatus | GetLogs | Cancel | BlobData
+ToClient = Accepted | NeedBlobs | Rejected | JobStatus | Jobs | Workers | Logs | BlobStored
+
+Message = FromAgent | ToAgent | FromClient | ToClient

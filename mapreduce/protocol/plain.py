@@ -1,0 +1,184 @@
+"""Frozen dataclasses to and from plain msgpack values, checked by their annotations.
+
+Owns the mapping used by the wire, the journal and the blobs: a dataclass is the array of its fields. Refuses whatever
+is not annotated as it arrives: the result of `from_plain` has the types it says, or it is a WireError. Never pickle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgpack
+
+from mapreduce.errors import WireError
+
+T = TypeVar("T")
+Converter = Callable[[Any], Any]
+
+MAX_ITEMS = 1_000_000  # of one array or map: the largest honest ones are plans of 200,000 files
+
+
+def to_plain(value: Any) -> Any:
+    """Give the plain form of a dataclass, enum, tuple or dict of such."""
+    kind = type(value)
+    if value is None or kind in _SCALARS:
+        return value
+    if kind is tuple:
+        return [to_plain(item) for item in value]
+    if kind is dict:
+        return {key: to_plain(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(kind):
+        return [to_plain(getattr(value, name)) for name in _field_names(kind)]
+    if isinstance(value, enum.StrEnum):
+        return value.value
+    msg = f"{kind.__name__} has no plain form"
+    raise TypeError(msg)
+
+
+def from_plain(cls: type[T], plain: Any) -> T:
+    """Build `cls` from its plain form. Raises WireError where the form does not fit."""
+    try:
+        result: T = _converter(cls)(plain)
+    except RecursionError:
+        msg = f"{cls.__name__}: nested too deeply"
+        raise WireError(msg) from None
+    return result
+
+
+def pack(value: Any) -> bytes:
+    """Encode a dataclass (or a plain value) as msgpack bytes."""
+    packed: bytes = msgpack.packb(to_plain(value), use_bin_type=True)
+    return packed
+
+
+def unpack(cls: type[T], data: bytes) -> T:
+    """Decode what `pack` made. Raises WireError for anything else."""
+    return from_plain(cls, unpack_plain(data))
+
+
+def unpack_plain(data: bytes) -> Any:
+    """Decode msgpack bytes with limits on sizes. Raises WireError."""
+    try:
+        return msgpack.unpackb(
+            data,
+            raw=False,
+            strict_map_key=False,
+            max_array_len=min(len(data), MAX_ITEMS),
+            max_map_len=min(len(data), MAX_ITEMS),
+            max_ext_len=0,
+        )
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        msg = f"not msgpack as we write it: {error or type(error).__name__}"
+        raise WireError(msg) from None
+
+
+_SCALARS = frozenset({bool, int, float, str, bytes})
+
+
+@functools.cache
+def _field_names(cls: type[Any]) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(cls))
+
+
+def _refuse(wanted: str, got: Any) -> WireError:
+    return WireError(f"expected {wanted}, got {type(got).__name__}")
+
+
+def _scalar(kind: type[Any]) -> Converter:
+    def convert(plain: Any) -> Any:
+        if type(plain) is kind:
+            return plain
+        if kind is float and type(plain) is int:
+            return float(plain)
+        raise _refuse(kind.__name__, plain)
+
+    return convert
+
+
+def _enum(kind: type[enum.StrEnum]) -> Converter:
+    members = {member.value: member for member in kind}
+
+    def convert(plain: Any) -> Any:
+        if type(plain) is str and plain in members:
+            return members[plain]
+        raise _refuse(kind.__name__, plain)
+
+    return convert
+
+
+def _dataclass(kind: type[Any]) -> Converter:
+    hints = typing.get_type_hints(kind)
+    names = _field_names(kind)
+    converters = [_converter(hints[name]) for name in names]
+
+    def convert(plain: Any) -> Any:
+        if type(plain) is not list or len(plain) != len(converters):
+            raise _refuse(f"{kind.__name__} of {len(converters)} fields", plain)
+        try:
+            return kind(*[make(item) for make, item in zip(converters, plain, strict=True)])
+        except WireError as error:
+            msg = f"{kind.__name__}: {error}"
+            raise WireError(msg) from None
+
+    return convert
+
+
+def _tuple(arguments: tuple[Any, ...]) -> Converter:
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        make = _converter(arguments[0])
+
+        def convert_many(plain: Any) -> Any:
+            if type(plain) is not list:
+                raise _refuse("an array", plain)
+            return tuple([make(item) for item in plain])
+
+        return convert_many
+    makers = [_converter(argument) for argument in arguments]
+
+    def convert_fixed(plain: Any) -> Any:
+        if type(plain) is not list or len(plain) != len(makers):
+            raise _refuse(f"an array of {len(makers)}", plain)
+        return tuple([make(item) for make, item in zip(makers, plain, strict=True)])
+
+    return convert_fixed
+
+
+def _dict(arguments: tuple[Any, ...]) -> Converter:
+    key, value = (_converter(argument) for argument in arguments)
+
+    def convert(plain: Any) -> Any:
+        if type(plain) is not dict:
+            raise _refuse("a map", plain)
+        return {key(k): value(v) for k, v in plain.items()}
+
+    return convert
+
+
+def _optional(inner: Converter) -> Converter:
+    return lambda plain: None if plain is None else inner(plain)
+
+
+@functools.cache
+def _converter(annotation: Any) -> Converter:
+    if annotation in _SCALARS:
+        return _scalar(annotation)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is tuple:
+        return _tuple(arguments)
+    if origin is dict:
+        return _dict(arguments)
+    if origin in {types.UnionType, typing.Union}:
+        (inner,) = [argument for argument in arguments if argument is not type(None)]
+        return _optional(_converter(inner))
+    if isinstance(annotation, type) and issubclass(annotation, enum.StrEnum):
+        return _enum(annotation)
+    if dataclasses.is_dataclass(annotation):
+        return _dataclass(annotation)  # type: ignore[arg-type]
+    msg = f"no plain form for {annotation!r}"
+    raise TypeError(msg)

@@ -1,0 +1,72 @@
+"""Messages as bytes: one msgpack frame each, with version, session and number.
+
+Owns the frame format and its size limit. A frame that cannot be read is a WireError, which the receiver logs and
+drops; it never reaches a handler.
+
+A frame is the array [VERSION, type name, session, number, body]; the body is the message's fields (`plain`).
+"""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from mapreduce.config import CONTROL_FRAME_BYTES
+from mapreduce.errors import WireError
+from mapreduce.protocol import messages, plain
+
+VERSION = 1
+
+MESSAGE_TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in typing.get_args(messages.Message)}
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message with its session and number.
+
+    Between agent and coordinator, `session` is the session's id ("" before there is one) and `number` counts this
+    side's messages from 1 (0: not numbered, as Register and Heartbeat). Between client and coordinator `session` is ""
+    and `number` is the request's, which the answer repeats.
+    """
+
+    session: str
+    number: int
+    message: messages.Message
+
+
+def encode(envelope: Envelope) -> bytes:
+    """Give the frame. Raises WireError if it is larger than a control frame may be: a defect of the sender."""
+    message = envelope.message
+    name = type(message).__name__
+    frame: bytes = msgpack.packb(
+        [VERSION, name, envelope.session, envelope.number, plain.to_plain(message)], use_bin_type=True
+    )
+    if len(frame) > CONTROL_FRAME_BYTES:
+        msg = f"{name} makes a frame of {len(frame)} bytes; the limit is {CONTROL_FRAME_BYTES}"
+        raise WireError(msg)
+    return frame
+
+
+def decode(frame: bytes) -> Envelope:
+    """Read a frame. Raises WireError for whatever is not a frame of this version."""
+    if len(frame) > CONTROL_FRAME_BYTES:
+        msg = f"a frame of {len(frame)} bytes; the limit is {CONTROL_FRAME_BYTES}"
+        raise WireError(msg)
+    body = plain.unpack_plain(frame)
+    if type(body) is not list or len(body) != 5:
+        msg = "not a frame"
+        raise WireError(msg)
+    version, name, session, number, fields = body
+    if version != VERSION:
+        msg = f"protocol version {version!r}; this side speaks {VERSION}"
+        raise WireError(msg)
+    if type(name) is not str or name not in MESSAGE_TYPES:
+        msg = f"no message is called {str(name)[:40]!r}"
+        raise WireError(msg)
+    if type(session) is not str or type(number) is not int or number < 0:
+        msg = "session or number of the wrong type"
+        raise WireError(msg)
+    return Envelope(session, number, plain.from_plain(MESSAGE_TYPES[name], fields))
