@@ -41,7 +41,7 @@ JOBS_REMEMBERED = 1000  # ended jobs that `jobs` lists
 SNAPSHOT_ENTRIES = 5000  # journal entries between snapshots: a replay of so many takes well under a second
 FETCH_PIECE_BYTES = 1 << 20  # what one fetch request asks for at most: a block
 FETCH_CREDIT_BYTES = 16 << 20  # asked for and not yet arrived, in one task: fills a 1 Gbit/s link at 100 ms
-FETCH_TIMEOUT_S = 20.0  # without any byte from a shuffle server: longer than a lease, so that a dead agent is known first
+FETCH_TIMEOUT_S = 20.0  # without any byte from a shuffle server: outlasts a lease, so a dead agent is known first
 CTRL_C_S = 2.0  # after Ctrl-C everything is gone within this time
 
 DEFAULT_LISTEN = "tcp://127.0.0.1:5555"

@@ -247,10 +247,10 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What a client submits. The three blobs are content-addressed (SHA-256, hex) and opaque to the coordinator:
+    """What a client submits.
 
-    `code` (a `package.Package` with the TaskOptions and parameters), `plan` (the splits, see `dataflow.split_file`) and
-    `probe` (a Probe).
+    Three blobs are content-addressed (SHA-256, hex) and opaque to the coordinator: `code` (a `package.Package` with the
+    TaskOptions and parameters), `plan` (the splits, see `dataflow.split_file`) and `probe` (a Probe).
     """
 
     job: str

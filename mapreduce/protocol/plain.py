@@ -12,7 +12,7 @@ import functools
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgpack
 
@@ -44,7 +44,7 @@ def to_plain(value: Any) -> Any:
 def from_plain(cls: type[T], plain: Any) -> T:
     """Build `cls` from its plain form. Raises WireError where the form does not fit."""
     try:
-        result: T = _converter(cls)(plain)
+        result: T = _converter(cast("Any", cls))(plain)
     except RecursionError:
         msg = f"{cls.__name__}: nested too deeply"
         raise WireError(msg) from None
@@ -73,7 +73,8 @@ def unpack_plain(data: bytes) -> Any:
             max_map_len=min(len(data), MAX_ITEMS),
             max_ext_len=0,
         )
-    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+    # TypeError is what an array as a map's key gives
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
         msg = f"not msgpack as we write it: {error or type(error).__name__}"
         raise WireError(msg) from None
 
@@ -82,7 +83,7 @@ _SCALARS = frozenset({bool, int, float, str, bytes})
 
 
 @functools.cache
-def _field_names(cls: type[Any]) -> tuple[str, ...]:
+def _field_names(cls: Any) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(cls))
 
 
@@ -114,7 +115,7 @@ def _enum(kind: type[enum.StrEnum]) -> Converter:
 
 def _dataclass(kind: type[Any]) -> Converter:
     hints = typing.get_type_hints(kind)
-    names = _field_names(kind)
+    names = _field_names(cast("Any", kind))
     converters = [_converter(hints[name]) for name in names]
 
     def convert(plain: Any) -> Any:
@@ -179,6 +180,6 @@ def _converter(annotation: Any) -> Converter:
     if isinstance(annotation, type) and issubclass(annotation, enum.StrEnum):
         return _enum(annotation)
     if dataclasses.is_dataclass(annotation):
-        return _dataclass(annotation)  # type: ignore[arg-type]
+        return _dataclass(cast("type[Any]", annotation))
     msg = f"no plain form for {annotation!r}"
     raise TypeError(msg)

@@ -1,0 +1,62 @@
+"""The demos over real text: equal to plain Python, and the same bytes however they are run."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cluster import mapreduce
+from reference import bytes_of, files_below, inverted_index, tf_idf, word_count
+
+JOBS = Path(__file__).parents[2] / "jobs"
+DEMOS = {"word_count": word_count, "inverted_index": inverted_index, "feature_extraction": tf_idf}
+SPLIT_SIZES = {"tiny": "20KB", "huge": "64MB"}
+REDUCERS = range(1, 8)
+SLOTS = (1, 2, 4)
+
+
+def records_of(output):
+    """Key -> value, read from the TSV parts by hand; values are JSON."""
+    found = {}
+    for part in sorted(Path(output).glob("part-*")):
+        for line in part.read_text(encoding="utf-8").split("\n")[:-1]:
+            key, value = line.split("\t")
+            for escape, char in (("\\t", "\t"), ("\\r", "\r"), ("\\n", "\n"), ("\\\\", "\\")):
+                assert escape == "\\\\" or escape not in key.replace("\\\\", ""), char
+            assert key not in found
+            found[key.replace("\\\\", "\\")] = json.loads(value)
+    return found
+
+
+@pytest.mark.parametrize("split", SPLIT_SIZES)
+@pytest.mark.parametrize("demo", DEMOS)
+def test_every_runner_gives_the_reference_and_the_same_bytes(demo, split, texts, cluster, tmp_path):
+    """Each demo equals plain Python for 1 to 7 reducers, and inline, local (1, 2, 4 slots) and tcp agree in bytes."""
+    expected = DEMOS[demo](files_below(texts))
+    target = JOBS / f"{demo}.py"
+    for reducers in REDUCERS:
+        options = ["--reducers", reducers, "--split-size", SPLIT_SIZES[split]]
+        outputs = {}
+        slots = SLOTS[reducers % len(SLOTS)]
+        for runner, command in {
+            "inline": ["run", target, texts, *options, "-r", "inline"],
+            "local": ["run", target, texts, *options, "-j", slots],
+            "cluster": ["submit", target, texts, *options],
+        }.items():
+            output = tmp_path / f"{runner}-{reducers}"
+            mapreduce(*command, "-o", output, MAPREDUCE_COORDINATOR=cluster.address)
+            outputs[runner] = bytes_of(output)
+            assert not [name.name for name in output.iterdir() if name.name.startswith("_tmp")]
+        assert records_of(tmp_path / f"inline-{reducers}") == expected
+        assert len(outputs["inline"]) == reducers + 1
+        assert outputs["local"] == outputs["inline"]
+        assert outputs["cluster"] == outputs["inline"]
+
+
+def test_slots_and_repetition_change_nothing(texts, tmp_path):
+    """The inverted index with 1, 2 and 4 slots, and once more with 4, is the same to the byte."""
+    seen = []
+    for number, slots in enumerate((1, 2, 4, 4)):
+        output = tmp_path / str(number)
+        mapreduce("run", "@inverted_index", texts, "-o", output, "-j", slots, "--reducers", 3, "--split-size", "8KB")
+        seen.append(bytes_of(output))
+    assert all(other == seen[0] for other in seen[1:])

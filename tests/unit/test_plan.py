@@ -1,0 +1,72 @@
+"""The shared nouns: names made of integers, and failures as a person reads them."""
+
+import pytest
+
+from mapreduce.config import CONTROL_FRAME_BYTES
+from mapreduce.plan import (
+    AttemptId,
+    Failure,
+    FailureKind,
+    Piece,
+    Split,
+    StepShape,
+    TaskId,
+    TaskKind,
+    attempt_output_name,
+    part_file_name,
+    run_file_name,
+)
+
+MAP = AttemptId(TaskId("job", 0, TaskKind.MAP, 3), 7)
+REDUCE = AttemptId(TaskId("job", 1, TaskKind.REDUCE, 2), 9)
+
+
+def test_files_of_different_attempts_have_different_names():
+    """No two attempts, spills or kinds share a file name, so a late writer never touches a current file."""
+    names = [
+        *(run_file_name(MAP, spill) for spill in range(3)),
+        part_file_name(MAP),
+        part_file_name(REDUCE),
+        attempt_output_name(MAP),
+        attempt_output_name(REDUCE),
+        run_file_name(AttemptId(MAP.task, 8), 0),
+    ]
+    assert len(set(names)) == len(names)
+    assert all("/" not in name and not name.startswith(".") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "text"),
+    [
+        (MAP, "map 3 (attempt 7)"),
+        (REDUCE, "reduce 2 of step 2 (attempt 9)"),
+        (AttemptId(TaskId("job", 0, TaskKind.COMMIT, 0), 1), "the job commit (attempt 1)"),
+    ],
+)
+def test_an_attempt_reads_well(attempt, text):
+    """An attempt is named as people speak: the step only where there are several."""
+    assert str(attempt) == text
+
+
+def test_a_failure_shows_the_users_traceback_first():
+    """The story of a failure begins with the user's own lines, and leaves out what is not known."""
+    text = Failure(
+        FailureKind.USER,
+        "ValueError: no",
+        traceback='Traceback (most recent call last):\n  File "job.py", line 3\nValueError: no\n',
+        function="mapper",
+        path="/data/a.txt",
+        offset=17,
+        record="'x'",
+    ).describe()
+    assert text.startswith("Traceback")
+    assert "input: /data/a.txt, byte 17" in text
+    assert "key:" not in text
+    assert len(text) < CONTROL_FRAME_BYTES
+
+
+def test_shapes_and_splits_add_up():
+    """A split's size is that of its pieces; a map-only step has a part a map task."""
+    assert Split((Piece("a", 0, 3, 3, 0), Piece("b", 0, 4, 9, 0))).size == 7
+    assert StepShape(4, 0).parts == 4
+    assert StepShape(4, 2).parts == 2
