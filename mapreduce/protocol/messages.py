@@ -110,11 +110,15 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The agent has a session (the envelope names it)."""
+    """The agent has a session (the envelope names it).
+
+    `worker` is whose session it is: an agent started again under the same routing identity ignores its forerunner's.
+    """
 
     epoch: int
     lease_s: float
     heartbeat_s: float
+    worker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +204,14 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class ForgetJob:
-    """The job is over: stop its attempts, delete its scratch and its code."""
+    """The job is over: stop its attempts, delete its scratch and its code.
+
+    `clean_output` is the job's output folder if the job did not succeed: once its attempts have stopped, the agent
+    removes what they left there (`_tmp-JOB`; several workers may do so at once). Else it is "".
+    """
 
     job: str
+    clean_output: str = ""
 
 
 # ------------------------------------------------------------------------------------------- blobs, for all

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import operator
 import types
 import typing
 from collections.abc import Callable
@@ -26,19 +27,10 @@ MAX_ITEMS = 1_000_000  # of one array or map: the largest honest ones are plans 
 
 def to_plain(value: Any) -> Any:
     """Give the plain form of a dataclass, enum, tuple or dict of such."""
-    kind = type(value)
-    if value is None or kind in _SCALARS:
+    kind: Any = type(value)  # Any: mypy does not take type[Any] for hashable
+    if kind in _LEAVES:
         return value
-    if kind is tuple:
-        return [to_plain(item) for item in value]
-    if kind is dict:
-        return {key: to_plain(item) for key, item in value.items()}
-    if dataclasses.is_dataclass(kind):
-        return [to_plain(getattr(value, name)) for name in _field_names(kind)]
-    if isinstance(value, enum.StrEnum):
-        return value.value
-    msg = f"{kind.__name__} has no plain form"
-    raise TypeError(msg)
+    return _packer(kind)(value)
 
 
 def from_plain(cls: type[T], plain: Any) -> T:
@@ -49,6 +41,12 @@ def from_plain(cls: type[T], plain: Any) -> T:
         msg = f"{cls.__name__}: nested too deeply"
         raise WireError(msg) from None
     return result
+
+
+def prepare(*classes: type[Any]) -> None:
+    """Work out now how these dataclasses are read, and not at their first use (when their module may be gone)."""
+    for cls in classes:
+        _converter(cls)
 
 
 def pack(value: Any) -> bytes:
@@ -80,6 +78,26 @@ def unpack_plain(data: bytes) -> Any:
 
 
 _SCALARS = frozenset({bool, int, float, str, bytes})
+_LEAVES = _SCALARS | {type(None)}
+
+
+@functools.cache
+def _packer(kind: type[Any]) -> Converter:
+    """Make the function that gives the plain form of values of this type: once a type, since every message needs it."""
+    if kind is tuple:
+        return lambda value: [to_plain(item) for item in value]
+    if kind is dict:
+        return lambda value: {key: to_plain(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(kind):
+        names = _field_names(kind)
+        if len(names) < 2:  # attrgetter gives a tuple for two names or more
+            return lambda value: [to_plain(getattr(value, name)) for name in names]
+        fields = operator.attrgetter(*names)
+        return lambda value: [item if type(item) in _LEAVES else to_plain(item) for item in fields(value)]
+    if issubclass(kind, enum.StrEnum):
+        return lambda value: value.value
+    msg = f"{kind.__name__} has no plain form"
+    raise TypeError(msg)
 
 
 @functools.cache

@@ -99,13 +99,14 @@ class Cluster:
                     process.wait(20)
                     raise
 
-    def _start(self, name, *arguments, **env):
+    def _start(self, name, *arguments, cwd=None, **env):
         self._serial += 1
         log = self.folder / f"{name}-{self._serial}.log"
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "mapreduce", *map(str, arguments)],
                 env=environment(**env),
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
@@ -128,11 +129,20 @@ class Cluster:
 
         self.address = wait_for(listening, "the coordinator listens").group(1)
 
-    def start_worker(self, slots=2, wait=True, **env):
+    def start_worker(self, slots=2, wait=True, cwd=None, **env):
         """Start a worker and wait until it is registered."""
         known = {worker["worker"] for worker in self.status_of_workers()} if wait else set()
         process = self._start(
-            "worker", "worker", "--coordinator", self.address, "-j", slots, "--scratch", self.folder / "scratch", **env
+            "worker",
+            "worker",
+            "--coordinator",
+            self.address,
+            "-j",
+            slots,
+            "--scratch",
+            self.folder / "scratch",
+            cwd=cwd,
+            **env,
         )
         self.workers.append(process)
         if wait:
@@ -154,4 +164,4 @@ class Cluster:
 
     def status_of_workers(self):
         """What `mapreduce workers --json` lists."""
-        return self.json("workers")["workers"]
+        return self.json("workers")

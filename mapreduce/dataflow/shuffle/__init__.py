@@ -1,1 +1,1 @@
-"""mapreduce/dataflow/shuffle."""
+"""The shuffle over local files: partition, sort, spill, merge."""

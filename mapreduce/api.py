@@ -1,0 +1,188 @@
+"""The functions with which a Python program runs jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from mapreduce.config import DEFAULT_LISTEN
+from mapreduce.errors import UsageError
+from mapreduce.progress import LogDisplay, display_for
+from mapreduce.request import Request
+from mapreduce.result import JobHandle, Result
+
+if TYPE_CHECKING:
+    from mapreduce.client import Listener
+    from mapreduce.job import Job
+    from mapreduce.protocol.messages import JobStatus
+
+Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+RUNNERS = ("local", "inline", "cluster")
+
+
+def run(
+    job: Job | ModuleType | str,
+    inputs: Inputs,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    slots: int | None = None,
+    params: Mapping[str, Any] | None = None,
+    reducers: int | None = None,
+    split_size: int | str | None = None,
+    overwrite: bool = False,
+    runner: str = "local",
+    coordinator: str | None = None,
+    encoding: str | None = None,
+    encoding_errors: str | None = None,
+    progress: bool = False,
+) -> Result:
+    """Run a job and wait for its result.
+
+    `job` is a Job, a module with a `mapper` or a `job`, or a target such as "jobs/word_count.py". `inputs` are files,
+    folders and globs. With `output` the records are written there as TSV, and `result.output` names it; without, they
+    are kept with their exact types in a temporary folder that goes away with the Result. `slots` is how many tasks run
+    at a time (default: the usable processors), `split_size` bytes or text such as "16MB".
+
+    `runner` is "local" (an embedded cluster), "inline" (this process: for a debugger) or "cluster" (the one at
+    `coordinator`, or MAPREDUCE_COORDINATOR; `output` is needed then). `progress` shows how it goes on stderr.
+
+    Raises JobFailed where the job fails, UsageError where it cannot be started. What tasks print goes to stderr.
+    """
+    if runner not in RUNNERS:
+        raise UsageError(f"runner must be one of {', '.join(RUNNERS)}, not {runner!r}")
+    request = Request(
+        job=job,
+        inputs=_paths(inputs),
+        output="" if output is None else str(Path(output).absolute()),
+        params=dict(params or {}),
+        reducers=reducers,
+        split_size=split_size,
+        overwrite=overwrite,
+        encoding=encoding,
+        encoding_errors=encoding_errors,
+        slots=slots,
+    )
+    with _listening(progress) as listener:
+        if runner == "cluster":
+            if output is None:
+                raise UsageError("a job on a cluster needs an output folder that all workers see: give output=")
+            return _run_on_cluster(coordinator_address(coordinator), request, listener)
+        if output is not None:
+            return Result(execute(request, runner, listener), Path(request.output))
+        return _run_for_memory(request, runner, listener)
+
+
+def submit(
+    job: Job | ModuleType | str,
+    inputs: Inputs,
+    output: str | os.PathLike[str],
+    *,
+    coordinator: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    reducers: int | None = None,
+    split_size: int | str | None = None,
+    overwrite: bool = False,
+    encoding: str | None = None,
+    encoding_errors: str | None = None,
+    priority: int = 0,
+) -> JobHandle:
+    """Hand a job to a cluster and return as soon as its coordinator has it.
+
+    The arguments are those of `run`; paths must mean the same files for all workers. `coordinator` is an address such
+    as "tcp://10.0.0.1:5555" (default: MAPREDUCE_COORDINATOR, else tcp://127.0.0.1:5555).
+    Raises UsageError (CoordinatorUnreachable among them) where it cannot be handed over.
+    """
+    from mapreduce.client import SilentListener  # noqa: PLC0415 - imports the sockets
+    from mapreduce.runners.cluster import Submission  # noqa: PLC0415 - as above
+
+    request = Request(
+        job=job,
+        inputs=_paths(inputs),
+        output=str(Path(output).absolute()),
+        params=dict(params or {}),
+        reducers=reducers,
+        split_size=split_size,
+        overwrite=overwrite,
+        encoding=encoding,
+        encoding_errors=encoding_errors,
+        priority=priority,
+    )
+    submission = Submission(coordinator_address(coordinator), request)
+    submission.submit(SilentListener())
+    return JobHandle(submission.job, submission.address)
+
+
+def main() -> None:
+    """Run the calling module's job over the inputs on the command line, if the module is the program; then exit.
+
+    At the end of a job module, it makes `python my_job.py INPUT...` work like `mapreduce run my_job.py INPUT...`. It
+    does nothing when the module is imported.
+    """
+    caller = sys._getframe(1).f_globals  # noqa: SLF001 - whose `__name__` is the question; the job loads by its file
+    if caller.get("__name__") != "__main__":
+        return
+    path = caller.get("__file__")
+    if path is None:
+        raise UsageError("mapreduce.main() is for a module in a file: here, call mapreduce.run(job, inputs)")
+    from mapreduce.cli import script_main  # noqa: PLC0415 - imports the command line
+
+    script_main(path)
+
+
+def coordinator_address(given: str | None) -> str:
+    """The address that is meant: the one given, or the environment's, or the default."""
+    return given or os.environ.get("MAPREDUCE_COORDINATOR") or DEFAULT_LISTEN
+
+
+def _paths(inputs: Inputs) -> tuple[str, ...]:
+    given = (inputs,) if isinstance(inputs, str | os.PathLike) else tuple(inputs)
+    return tuple(os.fspath(path) for path in given)
+
+
+@contextlib.contextmanager
+def _listening(progress: bool) -> Iterator[Listener]:
+    display = display_for(sys.stderr) if progress else LogDisplay(sys.stderr)
+    try:
+        yield display
+    finally:
+        display.close()
+
+
+def execute(request: Request, runner: str, listener: Listener) -> JobStatus:
+    """Run a job that has an output folder to its end on this machine; its status is "done". Raises as `run` does."""
+    if runner == "inline":
+        from mapreduce.runners.here import run_here  # noqa: PLC0415 - imports Polars and all of the data plane
+
+        return run_here(request, listener)
+    from mapreduce.runners.local import run_local  # noqa: PLC0415 - starts the agent before anything heavy loads
+
+    return run_local(request, listener)
+
+
+def _run_on_cluster(address: str, request: Request, listener: Listener) -> Result:
+    from mapreduce.runners.cluster import Submission  # noqa: PLC0415 - imports the sockets
+
+    submission = Submission(address, request)
+    submission.submit(listener)
+    return Result(submission.wait(listener), Path(request.output))
+
+
+def _run_for_memory(request: Request, runner: str, listener: Listener) -> Result:
+    """Run into a private folder, with the values' exact types, that goes away with the result."""
+    from dataclasses import replace  # noqa: PLC0415 - keeps `import mapreduce` light
+
+    from mapreduce.runners.private import PrivateFolder  # noqa: PLC0415 - as above
+
+    private = PrivateFolder()
+    try:
+        folder = private.path / "out"
+        status = execute(replace(request, output=str(folder), output_format="records"), runner, listener)
+    except BaseException:
+        private.close()
+        raise
+    return Result(status, folder, private)

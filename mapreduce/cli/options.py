@@ -1,0 +1,86 @@
+"""Options that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from mapreduce.config import DEFAULT_LISTEN
+from mapreduce.errors import UsageError
+from mapreduce.job import parse_size
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def example(*lines: str) -> str:
+    """The end of a command's help: example lines that click must not wrap (its sign for that is a backspace)."""
+    return "\b\n" + "\n".join(["Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
+
+
+class Size(click.ParamType[int]):
+    """A size such as 16MB; its value is in bytes."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read the text, or say how sizes are written."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_size(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+def read_params(texts: tuple[str, ...]) -> dict[str, Any]:
+    """Read the texts of `-p NAME=VALUE`. Raises UsageError for one without a name or given twice."""
+    params: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"-p {text}: write it as -p NAME=VALUE")
+        if name in params:
+            raise UsageError(f"-p {name} is given twice")
+        params[name] = value
+    return params
+
+
+def job_options(command: F) -> F:
+    """The options that say how a job is run, wherever it is run."""
+    for option in reversed(
+        [
+            click.option("--reducers", type=click.IntRange(min=1), help="Reduce tasks of a step (and output parts)."),
+            click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="Set a job's parameter."),
+            click.option("--overwrite", is_flag=True, help="Replace a former output, once the job is done."),
+            click.option("--split-size", type=Size(), help="Input of one map task, such as 16MB."),
+            click.option("--encoding", help="Of the input text (default: what the job says, or utf-8)."),
+            click.option(
+                "--encoding-errors",
+                type=click.Choice(["strict", "replace", "skip"]),
+                help="What a line with a bad byte does: fail the job, be mended, or be left out.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def address_option(command: F) -> F:
+    """Where the coordinator is."""
+    return click.option(
+        "--coordinator",
+        "address",
+        envvar="MAPREDUCE_COORDINATOR",
+        show_envvar=True,
+        default=DEFAULT_LISTEN,
+        show_default=True,
+        metavar="ADDRESS",
+        help="Where the coordinator listens.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """For other programs."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")(command)

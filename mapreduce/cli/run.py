@@ -1,0 +1,159 @@
+"""`mapreduce run`: a job on this machine, its results into a folder or to stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mapreduce.cli.options import example, job_options, read_params
+from mapreduce.errors import UsageError
+from mapreduce.request import Request
+from mapreduce.runners.private import PrivateFolder
+
+if TYPE_CHECKING:
+    from mapreduce.client import Listener
+    from mapreduce.protocol.messages import JobStatus
+
+INLINE_ENVIRONMENT = {"PYTHONHASHSEED": "0", "POLARS_MAX_THREADS": "1"}  # as task processes have them
+
+SHOWN_ON_TERMINAL = 50  # records: about a screen
+
+
+@click.command(
+    epilog=example(
+        "mapreduce run jobs/word_count.py texts/ -o counts/",
+        "mapreduce run @word_count book.txt | sort -t$'\\t' -k2nr | head",
+        "mapreduce run my_job.py 'logs/*.gz' -o out/ -p min_length=5 --reducers 4",
+    )
+)
+@click.argument("job")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "--output", type=click.Path(file_okay=False), help="The folder for the results (default: stdout).")
+@click.option("-j", "--slots", type=click.IntRange(min=1), help="Tasks at a time (default: the usable processors).")
+@job_options
+@click.option(
+    "-r",
+    "--runner",
+    type=click.Choice(["local", "inline"]),
+    default="local",
+    show_default=True,
+    help="Processes of their own, or all in this one: for a debugger.",
+)
+@click.option("--pdb", is_flag=True, help="Run inline, and open a debugger at your line if it raises.")
+def run(
+    *,
+    job: str,
+    inputs: tuple[str, ...],
+    output: str | None,
+    slots: int | None,
+    reducers: int | None,
+    params: tuple[str, ...],
+    overwrite: bool,
+    split_size: int | None,
+    encoding: str | None,
+    encoding_errors: str | None,
+    runner: str,
+    pdb: bool,
+) -> int:
+    """Run JOB over the inputs, on this machine.
+
+    JOB is a .py file, a dotted module name, either with :NAME, or @NAME for a bundled demo. An INPUT is a file, a
+    folder (with all below it), a glob, or - for standard input; .gz, .bz2, .xz and .zst are unpacked.
+    """
+    request = Request(
+        job=job,
+        inputs=inputs,
+        output=output or "",
+        params=dict(read_params(params)),
+        reducers=reducers,
+        split_size=split_size,
+        overwrite=overwrite,
+        encoding=encoding,
+        encoding_errors=encoding_errors,
+        slots=slots,
+    )
+    run_request(request, "inline" if pdb else runner, pdb=pdb)
+    return 0
+
+
+def run_request(request: Request, runner: str, *, pdb: bool = False) -> None:
+    """Run what was asked for, showing progress; print the records where no output folder was given, then a summary."""
+    from mapreduce.progress import display_for, summary  # noqa: PLC0415 - --help has no use for it
+
+    if runner == "inline":
+        _be_like_a_task_process()
+    started_s = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        if "-" in request.inputs:
+            request = _spooled(request, stack.enter_context(PrivateFolder()).path)
+        to_stdout = not request.output
+        if to_stdout:
+            request = replace(request, output=str(stack.enter_context(PrivateFolder()).path / "out"))
+        display = display_for(sys.stderr)
+        try:
+            status = _execute(request, runner, display, pdb=pdb)
+        finally:
+            display.close()
+        elapsed_s = time.monotonic() - started_s
+        if to_stdout:
+            print_records(Path(request.output))
+        lines = summary(status, elapsed_s, "" if to_stdout else request.output)
+        click.echo("\n".join(lines), err=True)
+
+
+def _execute(request: Request, runner: str, display: Listener, *, pdb: bool) -> JobStatus:
+    from mapreduce.api import execute  # noqa: PLC0415 - as above
+
+    if pdb:
+        from mapreduce.runners.here import run_here  # noqa: PLC0415 - as above
+
+        return run_here(request, display, debug=True)
+    return execute(request, runner, display)
+
+
+def _be_like_a_task_process() -> None:
+    """Start this command again with the environment of task processes, unless it has it: results then are the same.
+
+    The iteration order of sets of strings depends on the hash seed, which only a new process can change.
+    """
+    if all(os.environ.get(name) == value for name, value in INLINE_ENVIRONMENT.items()):
+        return
+    if not sys.executable:
+        raise UsageError("this embedded Python cannot start itself again: set PYTHONHASHSEED=0, POLARS_MAX_THREADS=1")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    command = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, command, {**os.environ, **INLINE_ENVIRONMENT})  # noqa: S606 - this very command
+
+
+def _spooled(request: Request, folder: Path) -> Request:
+    """Copy standard input into a file, so that it can be cut, and read again after a failure."""
+    if request.inputs.count("-") > 1:
+        raise UsageError("standard input (-) can be read once only")
+    path = folder / "stdin"
+    with path.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return replace(request, inputs=tuple(str(path) if given == "-" else given for given in request.inputs))
+
+
+def print_records(folder: Path) -> None:
+    """Print a finished output as TSV: all of it into a pipe or file, the beginning on a terminal."""
+    from mapreduce.dataflow.manifest import write_tsv_to  # noqa: PLC0415 - as above
+
+    stream = sys.stdout.buffer
+    if not sys.stdout.isatty():
+        write_tsv_to(stream, folder)
+        stream.flush()
+        return
+    left_out = write_tsv_to(stream, folder, SHOWN_ON_TERMINAL)
+    stream.flush()
+    if left_out:
+        print(f"… {left_out:,} more: give -o DIR to keep them, or pipe them on", flush=True)

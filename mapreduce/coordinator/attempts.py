@@ -1,0 +1,176 @@
+"""The outcomes of attempts: what is committed, what is run again, and what fails the job.
+
+Only a task's current attempt, from the session that runs it, changes anything; whatever else arrives late is dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mapreduce.config import COUNTERS, LOG_BYTES_PER_ATTEMPT, LOG_BYTES_PER_JOB
+from mapreduce.coordinator import entries as e
+from mapreduce.coordinator import jobs, results, revocation
+from mapreduce.coordinator.core import Core, LogSize
+from mapreduce.coordinator.job_run import JobRun, Place
+from mapreduce.coordinator.roster import Worker
+from mapreduce.coordinator.states import JobState, attempts_allowed
+from mapreduce.coordinator.text import clip, fitting
+from mapreduce.plan import AttemptId, Done, Failure, FailureKind, TaskKind
+from mapreduce.protocol.messages import Dropped, Granted, LogEntry, LogLines, Progress
+
+COUNTER_BYTES = 100_000  # of all steps' counters: they travel in RunAttempt and JobStatus, within a control frame
+COUNTER_VALUE_BYTES = 12  # of a counter on the wire beside its name
+LOG_ENTRY_BYTES = 48 << 10  # so that a page of Logs always has room for one
+CUT_MARK = "\n[more output is not kept]\n"
+
+
+def done(core: Core, worker: Worker, attempt: AttemptId, outcome: Done) -> None:
+    """An attempt asks to be its task's commit: grant it if it is the current one."""
+    core.roster.release(worker, attempt)
+    run = core.runs.get(attempt.task.job)
+    if run is None:
+        return  # the agent was told to forget the job
+    place = run.place(attempt.task)
+    if place is None:
+        core.tell(worker, Dropped(attempt))
+        return
+    commit = run.record.stages[place[0]].commits.get(place[1])
+    if commit is not None and commit.number == attempt.number:
+        core.tell(worker, Granted(attempt))  # it asks again: the first grant was lost
+        return
+    if not _is_current(run, place, worker, attempt):
+        core.tell(worker, Dropped(attempt))
+        return
+    _commit(core, run, place, worker, outcome)
+
+
+def _is_current(run: JobRun, place: Place, worker: Worker, attempt: AttemptId) -> bool:
+    running = run.running.get(place)
+    return running is not None and running.number == attempt.number and running.worker == worker.id
+
+
+def _commit(core: Core, run: JobRun, place: Place, worker: Worker, outcome: Done) -> None:
+    record, (stage, index) = run.record, place
+    attempt = core.attempt_at(run, place)
+    run.stop(place)
+    old = record.stages[stage].revoked.get(index, b"")
+    core.record(e.Committed(attempt, worker.id, outcome))
+    run.committed(place)
+    core.tell(worker, Granted(attempt))
+    core.touch(record.id)
+    problem = _too_many_counters(run, stage) if outcome.counters else None
+    if problem is not None:
+        jobs.fail(core, run, problem, str(attempt.task))
+        return
+    if record.stages[stage].kind is TaskKind.COMMIT:
+        jobs.end(core, run, JobState.DONE)
+        return
+    if old and not revocation.compare(core, run, place, old, outcome):
+        return  # the job has failed
+    results.announce(core, run, stage)
+    if record.stages[stage].is_whole:
+        jobs.move_on(core, run)
+
+
+def _too_many_counters(run: JobRun, stage: int) -> str | None:
+    """Say so if the job's counters no longer fit the messages that carry them."""
+    counted = run.record.counted
+    names = len(counted[run.record.stages[stage].step].values)
+    if names > COUNTERS:
+        return f"the job counts under more than {COUNTERS} names: counters are for totals; yield such facts as records"
+    size = sum(len(name.encode()) + COUNTER_VALUE_BYTES for step in counted for name in step.values)
+    if size > COUNTER_BYTES:
+        return (
+            f"the names of the job's counters take {size} bytes; {COUNTER_BYTES} are allowed: use fewer or shorter ones"
+        )
+    return None
+
+
+def failed(core: Core, worker: Worker, attempt: AttemptId, failure: Failure) -> None:
+    """An attempt has failed, or has stopped as it was told to."""
+    core.roster.release(worker, attempt)
+    run = core.runs.get(attempt.task.job)
+    place = run.place(attempt.task) if run is not None else None
+    if run is None or place is None or not _is_current(run, place, worker, attempt):
+        return
+    count_failure(core, run, place, replace(failure, worker=worker.label))
+
+
+def count_failure(core: Core, run: JobRun, place: Place, failure: Failure) -> None:
+    """A task's current attempt is over without a result: run the task again, or fail the job.
+
+    The next attempt goes to another worker if there is one, except where the worker was not at fault.
+    """
+    attempt = core.attempt_at(run, place)
+    stage = run.record.stages[place[0]]
+    worker = run.stop(place).worker
+    core.record(e.AttemptEnded(attempt, failure.kind, worker))
+    core.touch(run.record.id)
+    count = stage.failures[place[1]][failure.kind.value]
+    if count >= attempts_allowed(run.record.spec, failure.kind):
+        jobs.end(core, run, JobState.FAILED, _last(failure, attempt, count))
+        return
+    if failure.kind not in {FailureKind.LOST, FailureKind.INPUT_LOST}:
+        run.avoid.setdefault(place, set()).add(worker)
+    run.wait(place)
+    core.feed(run)
+    if failure.kind is FailureKind.INPUT_LOST and failure.producer is not None:
+        _lost_input(core, run, place, failure)
+
+
+def _last(failure: Failure, attempt: AttemptId, count: int) -> Failure:
+    """Name the task, and say so if it was not the first failure."""
+    message = failure.message
+    if count > 1:
+        message = f"{message} (attempt {count} of {count} that failed so)"
+    return replace(fitting(failure), message=message, task=failure.task or str(attempt.task))
+
+
+def _lost_input(core: Core, run: JobRun, place: Place, failure: Failure) -> None:
+    """Run the producer again, if what could not be had is still its task's result."""
+    assert failure.producer is not None
+    source = run.place(failure.producer.task) if failure.producer.task.job == run.record.id else None
+    if source is None or source[0] >= place[0]:
+        core.complaints.append(f"a task names {failure.producer} as its input, which it is not")
+        return
+    commit = run.record.stages[source[0]].commits.get(source[1])
+    if commit is not None and commit.number == failure.producer.number:
+        revocation.revoke(core, run, source, clip(failure.message, LOG_ENTRY_BYTES))
+        jobs.move_on(core, run)
+
+
+# ---- what attempts say meanwhile
+
+
+def progress(core: Core, worker: Worker, message: Progress) -> None:
+    """Note how far attempts are."""
+    for attempt, records, size in message.attempts:
+        run = core.runs.get(attempt.task.job)
+        place = run.place(attempt.task) if run is not None else None
+        if run is not None and place is not None and _is_current(run, place, worker, attempt):
+            run.note_progress(place, max(0, records), max(0, size))
+            core.touch(run.record.id)
+
+
+def log_lines(core: Core, message: LogLines) -> None:
+    """Keep what an attempt printed, within its bounds and its job's."""
+    job = message.attempt.task.job
+    run = core.runs.get(job)
+    if run is None or not message.text or run.place(message.attempt.task) is None:
+        return
+    total = core.log_sizes.setdefault(job, LogSize())
+    used = core.attempt_logs.get(message.attempt, 0)
+    room = min(LOG_BYTES_PER_ATTEMPT - used, LOG_BYTES_PER_JOB - total.size)
+    if room <= 0:
+        return
+    data = message.text.encode()
+    kept = data[:room]
+    pieces = [kept[cut : cut + LOG_ENTRY_BYTES] for cut in range(0, len(kept), LOG_ENTRY_BYTES)]
+    texts = [piece.decode("utf-8", "replace") for piece in pieces]
+    if len(data) >= room:
+        texts[-1] += CUT_MARK
+    core.logs.extend(LogEntry(message.attempt, text) for text in texts)
+    core.attempt_logs[message.attempt] = used + len(kept)
+    total.entries += len(texts)
+    total.size += len(kept)
+    core.touch(job)

@@ -1,0 +1,27 @@
+"""What can happen to the coordinator's core: a message came, or time passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mapreduce.protocol.wire import Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message came from the peer with this routing identity.
+
+    For a Submit, `missing_blobs` are those of its three blobs that the store does not have.
+    """
+
+    identity: bytes
+    envelope: Envelope
+    missing_blobs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; whatever had come until now was handed over before."""
+
+
+Event = Received | Tick

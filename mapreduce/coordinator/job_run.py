@@ -1,0 +1,188 @@
+"""A live job's volatile side: what runs, what waits, who is prepared. Made anew when a coordinator starts.
+
+Only the `frontier` (the lowest stage that is not whole) gives out tasks. So every attempt finds all earlier stages
+complete: their results to read, and the counters of earlier steps.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+from collections.abc import Container
+from dataclasses import dataclass
+
+from mapreduce.coordinator.records import JobRecord
+from mapreduce.plan import TaskId, TaskKind
+from mapreduce.protocol.messages import Source
+
+ATTEMPTS_PER_EPOCH = 1_000_000_000  # so that numbers of different epochs never meet: far more than a job can start
+
+PASSED_OVER = 20  # tasks that failed on a worker, looked past for one that did not: a bound on the work of a choice
+
+Place = tuple[int, int]  # a task inside its job: (stage, index)
+
+
+class Prepared(enum.Enum):
+    """How far a worker is with a job's code."""
+
+    ASKED = enum.auto()
+    READY = enum.auto()
+    LEFT_OUT = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The current attempt of a task that has no commit."""
+
+    number: int
+    worker: str
+
+
+class JobRun:
+    """One live job. `lost` holds, by stage, committed tasks whose results are gone and not needed at present.
+
+    `results` lists by stage the indexes in the order of their commits, `latest` the last place of each in that list:
+    what a worker has been told is a place in it.
+    """
+
+    def __init__(self, record: JobRecord, epoch: int, workers: Container[str], now_s: float) -> None:
+        self.record = record
+        self.places = {(stage.step, stage.kind): number for number, stage in enumerate(record.stages)}
+        self.frontier = 0
+        self.running: dict[Place, Running] = {}
+        self.running_in = [0] * len(record.stages)
+        self.avoid: dict[Place, set[str]] = {}
+        self.prepared: dict[str, Prepared] = {}
+        self.left_out: dict[str, str] = {}
+        self.progress: dict[Place, tuple[int, int]] = {}
+        self.progress_records = self.progress_bytes = 0
+        self.started_s = now_s
+        self._base = (epoch - 1) * ATTEMPTS_PER_EPOCH
+        self._issued = 0
+        self._local: dict[str, list[int]] = {}
+        self._local_stage = -1  # the stage that _local is of
+        self.waiting: list[list[int]] = []
+        self.lost: list[set[int]] = []
+        self.results: list[list[int]] = []
+        self.latest: list[dict[int, int]] = []
+        self.sources: list[dict[int, Source]] = []
+        for number, stage in enumerate(record.stages):
+            committed = list(stage.commits)
+            self.waiting.append([index for index in range(stage.size) if index not in stage.commits])
+            gone = number < record.final
+            self.lost.append({i for i in committed if gone and stage.commits[i].worker not in workers})
+            self.results.append(committed)
+            self.latest.append({index: place for place, index in enumerate(committed)})
+            self.sources.append({})
+        self.advance()
+
+    def place(self, task: TaskId) -> Place | None:
+        """Find a task; None if the job has no such task."""
+        number = self.places.get((task.step, task.kind))
+        if number is None or not 0 <= task.index < self.record.stages[number].size:
+            return None
+        return number, task.index
+
+    def new_number(self) -> int:
+        """Give an attempt number that this job has never used."""
+        self._issued += 1
+        assert self._issued < ATTEMPTS_PER_EPOCH
+        return self._base + self._issued
+
+    @property
+    def last_number(self) -> int:
+        """No attempt has a higher number yet."""
+        return self._base + self._issued
+
+    # ---- what runs
+
+    def start(self, place: Place, running: Running) -> None:
+        """Note a task's current attempt."""
+        assert place not in self.running
+        self.running[place] = running
+        self.running_in[place[0]] += 1
+
+    def stop(self, place: Place) -> Running:
+        """The task's current attempt is no longer."""
+        self.running_in[place[0]] -= 1
+        self.note_progress(place, 0, 0)
+        self.progress.pop(place, None)
+        return self.running.pop(place)
+
+    def note_progress(self, place: Place, records: int, size: int) -> None:
+        """Keep how far a running map of the first step is."""
+        if place[0] == 0:
+            old_records, old_size = self.progress.get(place, (0, 0))
+            self.progress_records += records - old_records
+            self.progress_bytes += size - old_size
+            self.progress[place] = (records, size)
+
+    # ---- what waits
+
+    def committed(self, place: Place) -> None:
+        """A task has a (new) commit: its result is to be told to whoever reads it."""
+        stage, index = place
+        self.latest[stage][index] = len(self.results[stage])
+        self.results[stage].append(index)
+        self.sources[stage].pop(index, None)
+        self.avoid.pop(place, None)
+
+    def wait(self, place: Place) -> None:
+        """A task is to be run (again)."""
+        stage, index = place
+        heapq.heappush(self.waiting[stage], index)
+        self.frontier = min(self.frontier, stage)
+
+    def advance(self) -> bool:
+        """Move the frontier to the lowest stage that is not whole; True if it moved."""
+        old, stages = self.frontier, self.record.stages
+        while self.frontier < len(stages) - 1 and stages[self.frontier].is_whole:
+            self.frontier += 1
+        if self._local_stage != self.frontier:
+            self._find_locals()
+        return self.frontier != old
+
+    def _find_locals(self) -> None:
+        """Sort the frontier's tasks by the worker that holds their input, where each reads one result only."""
+        self._local = {}
+        stage = self._local_stage = self.frontier
+        if stage == 0 or self.record.stages[stage].kind is not TaskKind.MAP:
+            return
+        commits = self.record.stages[stage - 1].commits
+        for index in sorted(self.waiting[stage]):
+            commit = commits.get(index)
+            if commit is not None:
+                self._local.setdefault(commit.worker, []).append(index)
+
+    def _head(self, heap: list[int]) -> int | None:
+        """Give the first task of the heap that really waits; those that run or are committed drop out."""
+        stage = self.frontier
+        commits = self.record.stages[stage].commits
+        while heap and (heap[0] in commits or (stage, heap[0]) in self.running):
+            heapq.heappop(heap)
+        return heap[0] if heap else None
+
+    def next_task(self, worker: str | None = None) -> Place | None:
+        """Give the task to run next (on this worker), and leave it waiting: starting it takes it out.
+
+        A task that has failed on this worker is left to others, as long as there is another task for this one.
+        """
+        local = self._local.get(worker) if worker is not None and self._local_stage == self.frontier else None
+        index = self._head(local) if local else None
+        if index is None or self._avoids(index, worker):
+            index = self._wanted_by(worker)
+        return None if index is None else (self.frontier, index)
+
+    def _avoids(self, index: int, worker: str | None) -> bool:
+        return worker in self.avoid.get((self.frontier, index), ())
+
+    def _wanted_by(self, worker: str | None) -> int | None:
+        heap = self.waiting[self.frontier]
+        first = index = self._head(heap)
+        passed: list[int] = []
+        while index is not None and self._avoids(index, worker) and len(passed) < PASSED_OVER:
+            passed.append(heapq.heappop(heap))
+            index = self._head(heap)
+        for other in passed:
+            heapq.heappush(heap, other)
+        return first if index is None else index

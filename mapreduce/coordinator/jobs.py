@@ -1,0 +1,197 @@
+"""A job's life: submitted, prepared on the workers, moved on, ended.
+
+Before the first task every connected worker must have loaded the job's code and seen its files; a worker that comes
+later and cannot is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mapreduce.config import JOBS_REMEMBERED
+from mapreduce.coordinator import entries as e
+from mapreduce.coordinator.core import Core
+from mapreduce.coordinator.durable import output_key
+from mapreduce.coordinator.job_run import JobRun, Prepared
+from mapreduce.coordinator.records import JobRecord
+from mapreduce.coordinator.roster import Worker
+from mapreduce.coordinator.states import JobState
+from mapreduce.coordinator.text import fitting
+from mapreduce.plan import Failure, FailureKind, JobSpec, TaskKind
+from mapreduce.protocol.messages import Accepted, CancelAttempt, ForgetJob, NeedBlobs, PrepareJob, Rejected
+
+MAX_STEPS = 50  # of a job: their shapes fit a status message many times over
+MAX_TASKS = 1_000_000  # of a stage: five times the largest plan, and its tables fit in memory
+MAX_ID_BYTES = 64  # of a job's id: it is in every message
+MAX_TEXT_BYTES = 4096  # of a path (as PATH_MAX), a name or a title
+SHA256_CHARS = 64
+
+
+def submit(core: Core, spec: JobSpec, missing_blobs: tuple[str, ...]) -> Accepted | NeedBlobs | Rejected:
+    """Take a job on, and give the answer. The same id again is the same job."""
+    if spec.job in core.durable.jobs:
+        return Accepted(spec.job)
+    problem = _problem(spec)
+    holder = core.durable.outputs.get(output_key(spec.output))
+    if problem is None and holder is not None:
+        problem = (
+            f"job {holder} is writing to {spec.output}: wait for its end, cancel it, or choose another output folder"
+        )
+    if problem is not None:
+        return Rejected(problem)
+    if missing_blobs:
+        return NeedBlobs(missing_blobs)
+    core.record(e.JobSubmitted(spec))
+    run = add_run(core, core.durable.jobs[spec.job])
+    for worker in core.roster.ready():
+        ask_to_prepare(core, run, worker)
+    return Accepted(spec.job)
+
+
+def _problem(spec: JobSpec) -> str | None:
+    """Say what is wrong with a spec that no client of ours makes."""
+    if not 1 <= len(spec.steps) <= MAX_STEPS:
+        return f"a job has 1 to {MAX_STEPS} steps, not {len(spec.steps)}"
+    sizes = [size for shape in spec.steps for size in (shape.maps, shape.reduces)]
+    if not all(0 <= size <= MAX_TASKS for size in sizes):
+        return f"a step has 0 to {MAX_TASKS} tasks of a kind, not {max(sizes, key=abs)}"
+    for before, shape in zip(spec.steps, spec.steps[1:], strict=False):
+        if shape.maps != before.parts:
+            return f"a step after one with {before.parts} parts has as many maps, not {shape.maps}"
+    if not spec.job or len(spec.job.encode()) > MAX_ID_BYTES or spec.job == "last":
+        return f"a job's id has 1 to {MAX_ID_BYTES} bytes and is not 'last': {spec.job[:MAX_ID_BYTES]!r}"
+    texts = [spec.name, spec.output, spec.submitter, *(shape.title for shape in spec.steps)]
+    if max(len(text.encode()) for text in texts) > MAX_TEXT_BYTES:
+        return f"a job's name, output and titles have at most {MAX_TEXT_BYTES} bytes each"
+    if any(len(sha256) != SHA256_CHARS for sha256 in (spec.code, spec.plan, spec.probe)):
+        return "code, plan and probe are SHA-256 sums in hex"
+    return None
+
+
+def add_run(core: Core, record: JobRecord) -> JobRun:
+    """Set up the volatile side of a live job, new or recovered."""
+    run = JobRun(record, core.epoch, core.durable.workers, core.now_s)
+    core.runs[record.id] = run
+    if record.state in {JobState.RUNNING, JobState.COMMITTING}:
+        core.feed(run)
+    return run
+
+
+# ---- preparing
+
+
+def ask_to_prepare(core: Core, run: JobRun, worker: Worker) -> None:
+    """Have a worker make ready for a job, unless it is or has been asked."""
+    if worker.id not in run.prepared:
+        spec = run.record.spec
+        run.prepared[worker.id] = Prepared.ASKED
+        core.tell(worker, PrepareJob(spec.job, spec.name, spec.code, spec.plan, spec.probe))
+        core.touch(spec.job)
+
+
+def prepared(core: Core, worker: Worker, job: str, problem: Failure | None) -> None:
+    """A worker is ready for a job, or says why it never will be."""
+    run = core.runs.get(job)
+    if run is None:
+        return  # the agent was told to forget the job
+    core.touch(job)
+    if problem is None:
+        run.prepared[worker.id] = Prepared.READY
+        run.left_out.pop(worker.id, None)
+        start_when_prepared(core, run)
+        if run.record.state is not JobState.PREPARING:
+            core.feed(run)
+        return
+    problem = replace(fitting(problem), worker=worker.label)
+    if run.record.state is JobState.PREPARING:
+        end(core, run, JobState.FAILED, problem)
+        return
+    run.prepared[worker.id] = Prepared.LEFT_OUT
+    run.left_out[worker.id] = problem.message
+    core.record(e.Warned(job, f"worker {worker.label} is left out: {problem.message}"))
+
+
+def start_when_prepared(core: Core, run: JobRun) -> None:
+    """Let the job run once every worker that was asked is ready, and there is one."""
+    if run.record.state is not JobState.PREPARING or not run.prepared:
+        return
+    if all(state is Prepared.READY for state in run.prepared.values()):
+        core.record(e.JobMoved(run.record.id, JobState.RUNNING))
+        move_on(core, run)
+
+
+def forget_worker(core: Core, worker: Worker) -> None:
+    """A session has ended: its worker is no longer ready for anything, and nobody waits for it to be."""
+    for run in tuple(core.runs.values()):
+        if run.prepared.pop(worker.id, None) is not None:
+            run.left_out.pop(worker.id, None)
+            start_when_prepared(core, run)
+            core.touch(run.record.id)
+
+
+# ---- moving on
+
+
+def move_on(core: Core, run: JobRun) -> None:
+    """After commits and revocations: find the stage that gives out tasks, and the job's state with it."""
+    run.advance()
+    record = run.record
+    at_commit = run.frontier == len(record.stages) - 1
+    if at_commit and record.state is JobState.RUNNING:
+        core.record(e.JobMoved(record.id, JobState.COMMITTING))
+    elif not at_commit and record.state is JobState.COMMITTING:
+        core.record(e.JobMoved(record.id, JobState.RUNNING))
+        _cancel_running(core, run, TaskKind.COMMIT)
+    core.feed(run)
+    core.touch(record.id)
+
+
+def _cancel_running(core: Core, run: JobRun, kind: TaskKind | None = None) -> None:
+    """Stop the job's attempts (of one kind). Each keeps its slot until its agent says that it has stopped."""
+    for place in [p for p in run.running if kind is None or run.record.stages[p[0]].kind is kind]:
+        attempt = core.attempt_at(run, place)
+        worker = core.roster.workers.get(run.stop(place).worker)
+        if worker is not None:
+            core.tell(worker, CancelAttempt(attempt))
+
+
+# ---- ending
+
+
+def end(core: Core, run: JobRun, state: JobState, failure: Failure | None = None) -> None:
+    """End a job: nothing of it runs on, and the workers forget it.
+
+    If it did not succeed, they also remove what its attempts have left in the output folder.
+    """
+    record = run.record
+    _cancel_running(core, run)
+    core.record(e.JobEnded(record.id, state, None if failure is None else fitting(failure)))
+    del core.runs[record.id]
+    core.sate(record)
+    core.elapsed_s[record.id] = core.now_s - run.started_s
+    for attempt in [a for a in core.attempt_logs if a.task.job == record.id]:
+        del core.attempt_logs[attempt]
+    for worker in core.roster.workers.values():
+        for stage in range(len(record.stages)):
+            worker.cursors.pop((record.id, stage), None)
+        if worker.ready:
+            tell_to_forget(core, worker, record.id)
+    core.touch(record.id)
+    while len(core.durable.ended) > JOBS_REMEMBERED:
+        oldest = next(iter(core.durable.ended))
+        core.record(e.JobForgotten(oldest))
+        core.log_sizes.pop(oldest, None)
+        core.elapsed_s.pop(oldest, None)
+        core.watchers.pop(oldest, None)
+
+
+def tell_to_forget(core: Core, worker: Worker, job: str) -> None:
+    """Tell a worker that a job is over."""
+    record = core.durable.jobs.get(job)
+    unclean = record is not None and record.state in {JobState.FAILED, JobState.CANCELLED}
+    core.tell(worker, ForgetJob(job, record.spec.output if record is not None and unclean else ""))
+
+
+def fail(core: Core, run: JobRun, message: str, task: str | None = None) -> None:
+    """End a job for a reason that the coordinator found itself."""
+    end(core, run, JobState.FAILED, Failure(FailureKind.FATAL, message, task=task))

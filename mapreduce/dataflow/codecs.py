@@ -1,0 +1,220 @@
+"""Compressed inputs: gzip, bzip2, xz and zstd, told by the file's suffix, read to their last member or not at all.
+
+Owns the loop over members, streams and frames. Refuses what other readers lose silently: a truncated file, garbage
+behind the last member, a damaged checksum; each is an `InputError` naming the file and the byte.
+"""
+
+from __future__ import annotations
+
+import bz2
+import enum
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import zstandard
+
+from mapreduce.errors import InputError
+
+Read = Callable[[int], bytes]
+
+READ_BYTES = 128 << 10  # of compressed input at a time: some hundred kilobytes of text
+ZSTD_FEED_BYTES = 4 << 10  # zstd's output cannot be bounded by its caller: 4 bytes may become 128 KiB, so feed little
+
+
+class Codec(enum.StrEnum):
+    """How a file is compressed."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    BZIP2 = "bzip2"
+    XZ = "xz"
+    ZSTD = "zstd"
+
+
+_SUFFIXES = {".gz": Codec.GZIP, ".bz2": Codec.BZIP2, ".xz": Codec.XZ, ".zst": Codec.ZSTD, ".zstd": Codec.ZSTD}
+_PADDED = frozenset({Codec.GZIP, Codec.XZ})  # whose formats (or tools) allow zero bytes behind a member
+
+
+def codec_of(path: str) -> Codec:
+    """Tell by the suffix (in any case) how a file is compressed."""
+    lowered = path.lower()
+    for suffix, codec in _SUFFIXES.items():
+        if lowered.endswith(suffix):
+            return codec
+    return Codec.NONE
+
+
+class _Decoder(Protocol):
+    """One member: `feed` returns at most about `limit` bytes; `needs_input` says that b"" would bring nothing."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, limit: int, /) -> bytes: ...
+
+
+class _Gzip:
+    """zlib's object with the interface of bz2's and lzma's."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(wbits=31)  # 31: a gzip header and trailer, checked
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, limit: int, /) -> bytes:
+        text = self._inner.decompress(self._inner.unconsumed_tail + data, limit)
+        # A full buffer may leave output inside zlib even when all input was taken.
+        self.needs_input = len(text) < limit and not self._inner.unconsumed_tail
+        return text
+
+
+class _Zstd:
+    """One frame, fed in small pieces."""
+
+    def __init__(self) -> None:
+        self._inner = zstandard.ZstdDecompressor().decompressobj()
+        self._rest = b""
+        self._at = 0
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._inner.eof)
+
+    @property
+    def needs_input(self) -> bool:
+        return self._at >= len(self._rest)
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._inner.unused_data) + self._rest[self._at :]
+
+    def decompress(self, data: bytes, _limit: int, /) -> bytes:
+        if data:
+            self._rest, self._at = self._rest[self._at :] + data, 0
+        piece = self._rest[self._at : self._at + ZSTD_FEED_BYTES]
+        self._at += len(piece)
+        return bytes(self._inner.decompress(piece)) if piece else b""
+
+
+def _decoder(codec: Codec) -> _Decoder:
+    if codec is Codec.GZIP:
+        return _Gzip()
+    if codec is Codec.BZIP2:
+        return bz2.BZ2Decompressor()
+    if codec is Codec.XZ:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ)
+    return _Zstd()
+
+
+def has_magic(codec: Codec, data: bytes) -> bool:
+    """Tell whether a member of this codec begins with these bytes (at least 6, or all there are)."""
+    if codec is Codec.GZIP:
+        return data.startswith(b"\x1f\x8b")
+    if codec is Codec.BZIP2:
+        return data.startswith(b"BZh")
+    if codec is Codec.XZ:
+        return data.startswith(b"\xfd7zXZ\x00")
+    skippable = len(data) >= 4 and data[0] & 0xF0 == 0x50 and data[1:4] == b"\x2a\x4d\x18"
+    return skippable or data.startswith(b"\x28\xb5\x2f\xfd")
+
+
+class _Source:
+    """The compressed bytes, with the position for error messages."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self.position = 0
+
+    def more(self) -> bytes:
+        data = self._read(READ_BYTES)
+        self.position += len(data)
+        return data
+
+
+_MAGIC_BYTES = 6  # the longest magic number above
+
+
+def decompressed(read: Read, codec: Codec, path: str, block: int) -> Iterator[bytes]:
+    """Yield the decompressed bytes of a whole file, in blocks of about `block` bytes, all members in order.
+
+    `read(n)` returns at most n bytes of the compressed file, b"" at its end. Raises InputError for a file that is not
+    of this codec, is damaged or truncated, or goes on with something else after its last member.
+    """
+    source = _Source(read)
+    data = b""
+    first = True
+    while True:
+        data = _next_member(source, data, codec, first=first)
+        if not data and not first:
+            return
+        if not has_magic(codec, data):
+            raise _refused(path, codec, source.position - len(data), first=first, empty=not data)
+        decoder = _decoder(codec)
+        yield from _member(decoder, source, data, codec, path=path, block=block)
+        data = decoder.unused_data
+        first = False
+
+
+def _next_member(source: _Source, data: bytes, codec: Codec, *, first: bool) -> bytes:
+    """Skip padding and read on until a magic number fits, or the file ends."""
+    while True:
+        if codec in _PADDED and not first:
+            data = data.lstrip(b"\x00")
+        if len(data) >= _MAGIC_BYTES:
+            return data
+        more = source.more()
+        if not more:
+            return data
+        data += more
+
+
+def _refused(path: str, codec: Codec, position: int, *, first: bool, empty: bool) -> InputError:
+    if empty:
+        return InputError(f"{path} is empty, and so no {codec} file: it was cut off. Write it again, or leave it out.")
+    if first:
+        return InputError(
+            f"{path} is not a {codec} file, though its suffix says so (its first bytes are others): rename it."
+        )
+    return InputError(
+        f"{path}: after its last {codec} member, at byte {position}, comes something that is no {codec} data. "
+        "Write the file again, or cut it there."
+    )
+
+
+def _member(decoder: _Decoder, source: _Source, data: bytes, codec: Codec, *, path: str, block: int) -> Iterator[bytes]:
+    pieces: list[bytes] = []
+    held = 0
+    while not decoder.eof:
+        if not data and decoder.needs_input:
+            data = source.more()
+            if not data:
+                raise InputError(
+                    f"{path}: the {codec} data ends in the middle, at byte {source.position}: the file was cut off. "
+                    "Write or copy it again."
+                )
+        try:
+            piece = decoder.decompress(data, block)
+        except (zlib.error, OSError, EOFError, lzma.LZMAError, zstandard.ZstdError) as error:
+            raise InputError(
+                f"{path}: the {codec} data is damaged before byte {source.position}: {error}. Write or copy it again."
+            ) from error
+        data = b""
+        pieces.append(piece)
+        held += len(piece)
+        if held >= block:
+            yield b"".join(pieces)
+            pieces, held = [], 0
+    if held:
+        yield b"".join(pieces)

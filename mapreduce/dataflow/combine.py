@@ -1,0 +1,91 @@
+"""A user's combiner function over columns: many values of a key become few before they are sorted and sent.
+
+A combiner may be called for any part of a key's values, any number of times, or not at all. It may emit its own key
+only: another would be in the wrong partition, or out of order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mapreduce.calls import Call
+from mapreduce.dataflow.columns import Batch, concat, make_batch
+from mapreduce.dataflow.context import Site, shorten
+from mapreduce.dataflow.emit import CHUNK_RECORDS, Emitter, Values, who
+from mapreduce.dataflow.keys import encode_key, normalise_key
+from mapreduce.dataflow.segments import by_hash, chunks
+from mapreduce.errors import KeyTypeError, RecordError, ValueTypeError
+from mapreduce.plan import Limits
+
+ALWAYS_COMBINED = 8192  # rows: costs a few milliseconds, and shows a combiner's mistakes on small inputs too
+WORTH_COMBINING = 2  # values a key: with fewer, calling the combiner costs more than sorting what it saves
+
+
+def _nowhere(_batch: Batch) -> None:
+    """Take nothing: a combiner gives its batches back."""
+
+
+class Combiner:
+    """Combines batches with a user's function. Raises RecordError where it emits no pairs, or another key."""
+
+    def __init__(self, call: Call, function: Callable[..., Any], site: Site, limits: Limits) -> None:
+        self._call = call
+        self._function = function
+        self._site = site
+        self._emitter = Emitter(_nowhere, call, site, limits)  # for its checks: pairs do not go through it
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Give the rows combined, ungrouped; or `batch` itself where its keys hardly repeat."""
+        part = by_hash(batch)
+        if part.values.len() > ALWAYS_COMBINED and WORTH_COMBINING * part.keys.len() > part.values.len():
+            return batch
+        made: list[Batch] = []
+        out_keys: list[Any] = []
+        out_values: list[Any] = []
+        for keys, groups in chunks(part):
+            self._combine(keys, groups, out_keys, out_values)
+            if len(out_keys) >= CHUNK_RECORDS:
+                made.append(self._batch(out_keys, out_values))
+                out_keys, out_values = [], []
+        if out_keys or not made:
+            made.append(self._batch(out_keys, out_values))
+        return concat(made)
+
+    def _combine(self, keys: list[Any], groups: list[Any], out_keys: list[Any], out_values: list[Any]) -> None:
+        function, emitter = self._function, self._emitter
+        results = None if self._call.is_generator else emitter.results
+        for key, values in zip(keys, groups, strict=True):
+            try:
+                pairs = function(key, Values(values))
+                for pair in pairs if results is None else results(pairs):
+                    if type(pair) is not tuple or len(pair) != 2:
+                        emitter.refuse_pair(pair)
+                    emitted, value = pair
+                    if emitted is not key:
+                        self._check_key(key, emitted)
+                    out_keys.append(key)
+                    out_values.append(value)
+            except Exception:
+                self._site.blame(self._call.title, shorten(key))
+                raise
+
+    def _batch(self, keys: list[Any], values: list[Any]) -> Batch:
+        try:
+            return make_batch(keys, values)
+        except ValueTypeError as error:
+            self._site.blame(self._call.title)
+            msg = f"{who(self._call)} emitted a value that cannot be kept: {error}"
+            raise ValueTypeError(msg) from error
+
+    def _check_key(self, key: Any, emitted: Any) -> None:
+        try:
+            same = encode_key(normalise_key(emitted)) == encode_key(key)
+        except KeyTypeError:
+            same = False
+        if not same:
+            msg = (
+                f"{who(self._call)} was called for the key {shorten(key):.200} and emitted the key "
+                f"{shorten(emitted):.200}: a combiner may emit its own key only; change keys in the mapper or reducer"
+            )
+            raise RecordError(msg)

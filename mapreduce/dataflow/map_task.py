@@ -1,0 +1,240 @@
+"""The mapper's side of a map task: which loop runs it, and what it reads.
+
+One loop is chosen for each task by what the mapper is, so that no record pays for what it doesn't use: the record at
+hand, its offset and the context's place are worked out only when somebody asks. Knows nothing of where pairs go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from operator import length_hint
+from typing import Any
+
+from mapreduce.calls import Call
+from mapreduce.dataflow.columns import Batch, keys_list, make_batch, ungroup, values_list
+from mapreduce.dataflow.context import Place, Site, shorten
+from mapreduce.dataflow.emit import Emitter, weight
+from mapreduce.dataflow.shuffle.block_file import Slice
+from mapreduce.dataflow.shuffle.merge import read_part
+from mapreduce.dataflow.sinks import Sink
+from mapreduce.dataflow.text import LineBlock, TextReader
+from mapreduce.errors import KeyTypeError
+from mapreduce.plan import Limits
+
+RESULTS_AT_ONCE = 1024  # of a plain `keys=` function are held together: their check then costs nothing a key
+FEW_KEYS = 2048  # keys that are left over from a block are kept for the next only if they are few, and small
+FEW_BYTES = 4 << 20
+
+
+@dataclass(slots=True)
+class Records:
+    """Some records as the mapper gets them: `values`, and where it takes two arguments `firsts()`.
+
+    `place` gives the input path and offset of the i-th record, where records come from a file.
+    """
+
+    values: list[Any]
+    firsts: Callable[[], Sequence[Any]]
+    place: Callable[[int], Place] | None = None
+
+    def key(self, i: int) -> Any:
+        """The key of the i-th record."""
+        return self.firsts()[i]
+
+
+def of_lines(block: LineBlock) -> Records:
+    """Lines of text: the first argument is the byte offset."""
+    return Records(block.lines, block.offsets, lambda i: (block.path, block.offset(i)))
+
+
+def of_pairs(batch: Batch) -> Records:
+    """The previous step's pairs."""
+    flat = ungroup(batch)
+    keys = keys_list(flat.frame["key"], flat.key_lane)
+    return Records(values_list(flat.frame["value"], flat.value_lane), lambda: keys)
+
+
+class Source:
+    """What a map task reads: the lines of a split, or the previous step's part. Counts as it goes."""
+
+    def __init__(self, reader: TextReader | None, parts: Sequence[Slice]) -> None:
+        self._reader = reader
+        self._parts = parts
+        self._part_bytes = 0
+        self.records = 0
+
+    @property
+    def bytes(self) -> int:
+        """How much has been read, as it lies on disk."""
+        return self._part_bytes if self._reader is None else self._reader.bytes_read
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader has to say."""
+        return () if self._reader is None else tuple(self._reader.warnings)
+
+    def read(self) -> Iterator[Records]:
+        """Yield the records as Python objects, a block at a time."""
+        if self._reader is None:
+            yield from map(of_pairs, self._batches())
+            return
+        for block in self._reader:
+            self.records += len(block.lines)
+            yield of_lines(block)
+
+    def columns(self) -> Iterator[Batch]:
+        """Yield the records as columns; the previous step's never become objects."""
+        if self._reader is None:
+            yield from map(ungroup, self._batches())
+            return
+        for block in self._reader:
+            self.records += len(block.lines)
+            yield make_batch(block.offsets(), block.lines)
+
+    def _batches(self) -> Iterator[Batch]:
+        for part in self._parts:
+            share = part.byte_range[1] / max(part.records, 1)
+            before = self._part_bytes
+            seen = 0
+            for batch in read_part([part]):
+                seen += batch.records()
+                self.records += batch.records()
+                self._part_bytes = before + round(share * seen)
+                yield batch
+
+
+class MapLoop:
+    """Runs one mapper over records, into a sink. `back` is how many records it is ahead of the one at fault."""
+
+    def __init__(self, call: Call, function: Callable[..., Any], sink: Sink, site: Site, limits: Limits) -> None:
+        self._call = call
+        self._function = function
+        self._sink = sink
+        self._site = site
+        self._emitter = Emitter(sink.add, call, site, limits)
+        self._keys: list[Any] = []
+        self._most_keys = limits.flush_records
+        self._key_records = 0
+        self._back = 0
+        self._loop: Callable[[tuple[Iterable[Any], ...]], None] = {
+            "mapper": self._pairs,
+            "keys": self._generated_keys if call.is_generator else self._returned_keys,
+            "records": self._values,
+        }[call.role]
+
+    @property
+    def emitted(self) -> int:
+        """How many pairs, keys or values have been taken."""
+        return self._emitter.records + self._key_records
+
+    def run(self, records: Records) -> None:
+        """Call the mapper with each record. What it raises passes through, with the site filled in."""
+        pending = iter(records.values)
+        site, place, total = self._site, records.place, len(records.values)
+        if place is not None:
+            site.place = lambda: place(max(total - length_hint(pending) - 1, 0))
+        arguments = (pending,) if self._call.positional == 1 else (records.firsts(), pending)
+        try:
+            self._loop(arguments)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            self._locate(records, max(total - length_hint(pending) - 1 - self._back, 0))
+            raise
+
+    def finish(self, finish: Callable[[], Any] | None) -> None:
+        """Call the mapper's `finish`, if it has one, and hand on what is left."""
+        self._site.place = None
+        if finish is not None:
+            try:
+                self._finish(finish)
+            except Exception:
+                self._site.blame(f"finish() of {self._call.title}")
+                raise
+        self._emitter.flush()
+        self._flush_keys()
+
+    def _finish(self, finish: Callable[[], Any]) -> None:
+        results = iter(self._emitter.results(finish()))
+        if self._call.role == "mapper":
+            self._emitter.take(results)
+        elif self._call.role == "keys":
+            self._take_keys(results)
+        else:
+            self._emitter.take_values(results)
+
+    def _results(self, arguments: tuple[Iterable[Any], ...]) -> Iterator[Any]:
+        """All that the mapper emits for the records, as one iterator that runs in C where the mapper generates."""
+        calls = map(self._function, *arguments)
+        return chain.from_iterable(calls if self._call.is_generator else map(self._emitter.results, calls))
+
+    def _pairs(self, arguments: tuple[Iterable[Any], ...]) -> None:
+        self._emitter.take(self._results(arguments))
+
+    def _values(self, arguments: tuple[Iterable[Any], ...]) -> None:
+        self._emitter.take_values(self._results(arguments))
+
+    def _generated_keys(self, arguments: tuple[Iterable[Any], ...]) -> None:
+        self._take_keys(self._results(arguments))
+        self._end_block()
+
+    def _returned_keys(self, arguments: tuple[Iterable[Any], ...]) -> None:
+        """Look at whole lists of results by their types: no step of Python for each key, nor for each record."""
+        calls = map(self._function, *arguments)
+        lists = {list}
+        while results := list(islice(calls, RESULTS_AT_ONCE)):
+            if set(map(type, results)) != lists:
+                results = self._checked(results)
+            self._keys += chain.from_iterable(results)
+            if len(self._keys) >= self._most_keys:
+                self._flush_keys()
+        self._end_block()
+
+    def _checked(self, results: list[Any]) -> list[Any]:
+        checked: list[Any] = []
+        for result in results:
+            self._back = len(results) - len(checked) - 1
+            checked.append(self._emitter.results(result))
+        self._back = 0
+        return checked
+
+    def _take_keys(self, keys: Iterator[Any]) -> None:
+        while chunk := list(islice(keys, self._most_keys - len(self._keys))):
+            self._keys += chunk
+            if len(self._keys) >= self._most_keys:
+                self._flush_keys()
+
+    def _end_block(self) -> None:
+        """Hand keys on, unless they are so few that columns of them would be a waste."""
+        if len(self._keys) > FEW_KEYS or sum(map(weight, self._keys)) > FEW_BYTES:
+            self._flush_keys()
+
+    def _flush_keys(self) -> None:
+        keys, self._keys = self._keys, []
+        if not keys:
+            return
+        try:
+            self._sink.add_keys(keys)
+        except KeyTypeError:
+            self._emitter.refuse_key(keys)
+        except Exception:
+            self._site.spare_user()
+            raise
+        self._key_records += len(keys)
+
+    def _locate(self, records: Records, i: int) -> None:
+        """Note what the mapper was at work on."""
+        site = self._site
+        if site.users is not None:  # noted where it happened, for an earlier record of the same chunk: which is unknown
+            site.path = records.place(i)[0] if records.place is not None and records.values else None
+            return
+        site.blame(self._call.title)
+        if not records.values:
+            return
+        if records.place is not None:
+            site.path, site.offset = records.place(i)
+        else:
+            site.key = shorten(records.key(i))
+        site.record = shorten(records.values[i])

@@ -1,0 +1,90 @@
+"""The probe: does a worker see the same files as the client? Looked at before a job starts, so that it fails early."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from mapreduce.dataflow.inputs import InputFile
+from mapreduce.dataflow.manifest import Disk, temporary_folder
+from mapreduce.errors import InputError, OutputError
+from mapreduce.plan import Probe, ProbeFile
+
+PROBE_FILES = 64  # looked at by each worker: more would make every start slow, and a wrong mount shows in the first
+TOKEN_FILE = "_probe"  # noqa: S105 - a file's name, no secret
+TOKEN_BYTES = 16  # so that no other folder of the same name holds the same token by chance
+
+
+def sample(files: Sequence[InputFile], most: int = PROBE_FILES) -> list[InputFile]:
+    """Choose at most `most` (2 or more) of the files: the first, the last, and others evenly between."""
+    if len(files) <= most:
+        return list(files)
+    return [files[i * (len(files) - 1) // (most - 1)] for i in range(most)]
+
+
+def make_probe(files: Sequence[InputFile], output: str | Path, job: str) -> Probe:
+    """Write a token below the output folder (after `prepare_output`), and say what workers should see.
+
+    Raises OutputError if the token cannot be written.
+    """
+    token = secrets.token_hex(TOKEN_BYTES)
+    path = temporary_folder(output, job) / TOKEN_FILE
+    try:
+        Disk().write(path, token.encode())
+    except OSError as error:
+        raise OutputError(f"the output folder {output} cannot be written: {error.strerror}") from error
+    chosen = tuple(ProbeFile(file.path, file.size, file.mtime_ns) for file in sample(files))
+    return Probe(chosen, str(path), token)
+
+
+def check_probe(probe: Probe) -> None:
+    """Look whether this machine sees the probe's files as the client saw them, and can write to the output folder.
+
+    Raises InputError or OutputError naming the path.
+    """
+    for file in probe.files:
+        _check_file(file)
+    if probe.token_path:
+        _check_output(Path(probe.token_path), probe.token)
+
+
+def _check_file(file: ProbeFile) -> None:
+    advice = "Inputs must lie at the same path on every worker (a shared file system, say)."
+    try:
+        facts = Path(file.path).stat()
+        readable = os.access(file.path, os.R_OK)
+    except OSError as error:
+        raise InputError(f"the input {file.path} is not seen here: {error.strerror}. {advice}") from error
+    if not readable:
+        raise InputError(f"the input {file.path} cannot be read here: permission denied. {advice}")
+    if facts.st_size != file.size:
+        raise InputError(
+            f"the input {file.path} has {facts.st_size} bytes here, {file.size} where the job was submitted. {advice}"
+        )
+    if facts.st_mtime_ns != file.mtime_ns:
+        raise InputError(
+            f"the input {file.path} has another modification time here than where the job was submitted: it is a "
+            f"copy, or was written to. {advice}"
+        )
+
+
+def _check_output(path: Path, token: str) -> None:
+    output = path.parent.parent
+    advice = "The output folder must be the same folder, and writable, on every worker."
+    try:
+        seen = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "its probe file is damaged"
+        raise OutputError(f"the output folder {output} is not seen here: {reason} ({path}). {advice}") from error
+    if seen != token:
+        raise OutputError(
+            f"the output folder {output} is here not the folder that the job was submitted with. {advice}"
+        )
+    trial = path.with_name(f"{TOKEN_FILE}-{secrets.token_hex(TOKEN_BYTES)}")
+    try:
+        Disk().write(trial, b"")
+        trial.unlink()
+    except OSError as error:
+        raise OutputError(f"the output folder {output} cannot be written here: {error.strerror}. {advice}") from error

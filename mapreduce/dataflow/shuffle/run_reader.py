@@ -1,0 +1,140 @@
+"""One run in a merge: its current block, and how its rows compare with those of the other runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from mapreduce.dataflow.columns import Batch, Lane, common_lane, regroup, with_lanes
+from mapreduce.dataflow.shuffle.block_file import BlockRef, Slice, read_blocks
+from mapreduce.dataflow.shuffle.sizes import slice_of
+
+ENCODED_BYTES = 32  # what a small number takes more when it becomes encoded: a view, its tag, up to 11 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """How all slices of one merge are read, so that their rows can be compared."""
+
+    key: Lane
+    value: Lane
+    grouped: bool
+
+    @classmethod
+    def of(cls, slices: Sequence[Slice]) -> Lanes:
+        """Where the lanes of these slices meet."""
+        key, value, grouped = Lane.ENCODED, Lane.ENCODED, False
+        for number, part in enumerate(slices):
+            key = common_lane(key, part.key_lane) if number else part.key_lane
+            value = common_lane(value, part.value_lane) if number else part.value_lane
+            grouped = grouped or part.grouped
+        return cls(key, value, grouped)
+
+    def size(self, ref: BlockRef) -> int:
+        """Bytes that the block takes when it has been brought into these lanes, at most."""
+        changed = (ref.key_lane is not self.key) + (ref.value_lane is not self.value)
+        return ref.raw + changed * ENCODED_BYTES * ref.records
+
+    def fit(self, batch: Batch) -> Batch:
+        """Bring a batch of sorted rows into these lanes, and into groups if any slice has them."""
+        batch = with_lanes(batch, self.key, self.value)
+        return regroup(batch) if self.grouped and not batch.grouped else batch
+
+
+class RunReader:
+    """One run being merged: the rows of its current block that are not yet taken."""
+
+    def __init__(self, part: Slice, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._blocks = read_blocks(part)
+        self._sizes = [lanes.size(ref) for ref in part.blocks]
+        self._left = len(part.blocks)
+        self._load()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether blocks are left beyond the current one."""
+        return self._left > 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all rows of the run have been taken."""
+        return self._start == self._batch.rows() and not self._left
+
+    def bound(self) -> Bound:
+        """The last key of the current block."""
+        return self._last
+
+    def loaded_below(self, bound: Bound | None) -> int:
+        """About how many bytes the loaded rows below the bound take; without one, all of them."""
+        rows = self._stop_below(bound) - self._start
+        return rows * self._raw // self._batch.rows()
+
+    def quantiles(self, bound: Bound | None, parts: int) -> list[Bound]:
+        """Keys that cut the loaded rows below the bound into so many parts."""
+        start, stop = self._start, self._stop_below(bound)
+        rows = sorted({start + (stop - start) * part // parts for part in range(1, parts)})
+        return [Bound.of(self._keys, row, self._batch.key_lane) for row in rows]
+
+    def take_below(self, bound: Bound) -> Batch:
+        """Take the loaded rows with keys strictly below the bound."""
+        return self._take(self._position(bound, including=False))
+
+    def take_equal(self, bound: Bound) -> Iterator[Batch]:
+        """Take all rows with the bound as key, from as many blocks as they go on; there must be none below it."""
+        while True:
+            piece = self._take(self._position(bound, including=True))
+            if piece.rows():
+                yield piece
+            if self._start < self._batch.rows() or not self._left:
+                return
+            self._load()
+
+    def take_all(self) -> Batch:
+        """Take all loaded rows."""
+        return self._take(self._batch.rows())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._blocks.close()
+
+    def _load(self) -> None:
+        self._batch = self._lanes.fit(next(self._blocks))
+        self._raw = self._sizes[-self._left]
+        self._left -= 1
+        self._start = 0
+        self._keys = self._batch.frame["key"]
+        self._last = Bound.of(self._keys, self._batch.rows() - 1, self._batch.key_lane)
+
+    def _stop_below(self, bound: Bound | None) -> int:
+        return self._batch.rows() if bound is None else self._position(bound, including=False)
+
+    def _take(self, stop: int) -> Batch:
+        start, self._start = self._start, stop
+        return slice_of(self._batch, start, stop)
+
+    def _position(self, bound: Bound, *, including: bool) -> int:
+        """The first row above the bound, or with including=False not below it; never before the rows taken."""
+        if self._last.order < bound.order or (including and self._last.order == bound.order):
+            return self._batch.rows()
+        found = int(self._keys.search_sorted(bound.key, side="right" if including else "left"))
+        return max(found, self._start)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A key as it lies in its lane, and something that Python compares in the order of keys."""
+
+    key: Any
+    order: Any
+
+    @classmethod
+    def of(cls, keys: pl.Series, row: int, lane: Lane) -> Bound:
+        """The key in one row of a column."""
+        key = keys[row]
+        if lane is not Lane.FLOAT:
+            return cls(key, key)
+        return cls(key, (True, 0.0) if key != key else (False, key))  # noqa: PLR0124 - NaN, which sorts last

@@ -1,0 +1,331 @@
+"""Lines of text files: whole blocks are decoded and cut at newlines in C, never line by line.
+
+Owns what a record of text is: it ends at a newline only, a carriage return before it is dropped, the last needs none,
+and a byte-order mark at the start of a file is none of it. Refuses bad bytes (unless told to replace or skip), files
+that are no text, and files that are not the planned ones.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mapreduce.dataflow.binary_kinds import HEAD_BYTES, TAIL_BYTES, binary_kind
+from mapreduce.dataflow.codecs import Codec, codec_of, decompressed
+from mapreduce.dataflow.encoding import BAD_MARK, MARK_HANDLER, Encoding, check_error_mode, find_encoding
+from mapreduce.errors import InputChangedError, InputError, RecordError
+from mapreduce.plan import Limits, Piece, Split
+
+DECODE_BYTES = 128 << 10  # decoded at a time at most: with its lines it stays in the processor's cache (measured)
+PAST_END_BYTES = 4 << 10  # read beyond a range for its last line: a line is rarely longer
+_MARK = "\ufeff"  # a decoded byte-order mark
+_DTYPES = {(1, False): "u1", (2, False): "<u2", (2, True): ">u2", (4, False): "<u4", (4, True): ">u4"}
+
+
+class BadRecord(RecordError):
+    """Bytes that are no text in the encoding. `path` and `offset` (of the bad byte, decompressed) say where."""
+
+    def __init__(self, path: str, offset: int, why: str, encoding: str) -> None:
+        super().__init__(
+            f"{path}, byte {offset}: not valid {encoding}: {why}. If the file is in another encoding, say "
+            "--encoding NAME; to read on, --encoding-errors replace (puts U+FFFD for bad bytes) or skip (leaves such "
+            "lines out)"
+        )
+        self.path = path
+        self.offset = offset
+        self.why = why
+
+
+@dataclass(slots=True)
+class LineBlock:
+    """Consecutive lines of one file, without their ends.
+
+    `raw` holds the bytes they were decoded from, beginning at byte `start` of the (decompressed) file. `kept` names
+    the lines that were kept, counted in `raw`, where some were left out for bad bytes.
+    """
+
+    lines: list[str]
+    path: str
+    raw: bytes
+    start: int
+    encoding: Encoding
+    kept: list[int] | None = None
+    _offsets: list[int] | None = field(default=None, repr=False)
+
+    def offset(self, i: int) -> int:
+        """Give the byte offset of line `i` in the (decompressed) file; a file's first line is at 0."""
+        return self.offsets()[i]
+
+    def offsets(self) -> list[int]:
+        """Give the byte offset of each line. Computed at the first call."""
+        if self._offsets is None:
+            newline = self.encoding.newline
+            width = self.encoding.width
+            dtype = _DTYPES[width, newline[0] == 0]
+            units = np.frombuffer(self.raw, dtype=dtype, count=len(self.raw) // width)
+            ends = np.flatnonzero(units == (newline[0] if width == 1 else ord("\n")))
+            starts = np.empty(len(ends) + 1, dtype=np.int64)
+            starts[0] = 0
+            starts[1:] = (ends + 1) * width
+            starts += self.start
+            wanted = starts[: len(self.lines)] if self.kept is None else starts[self.kept]
+            self._offsets = wanted.tolist()
+        return self._offsets
+
+
+class TextReader:
+    """The lines of one split, as an iterator of `LineBlock`; goes through it once.
+
+    Attributes, up to date while iterating: `bytes_read` (as they lie on disk), `skipped` (records left out for bad
+    bytes), `warnings` (texts, one a file at most).
+
+    Iterating raises BadRecord, InputError (missing, unreadable, not text, damaged), InputChangedError.
+    """
+
+    def __init__(
+        self, split: Split, encoding: str = "utf-8", encoding_errors: str = "strict", limits: Limits | None = None
+    ) -> None:
+        self._split = split
+        self._encoding = find_encoding(encoding)
+        self._errors = check_error_mode(encoding_errors)
+        self._read = max(1, min((limits or Limits()).read, DECODE_BYTES))
+        self.bytes_read = 0
+        self.skipped = 0
+        self.warnings: list[str] = []
+
+    def __iter__(self) -> Iterator[LineBlock]:
+        for piece in self._split.pieces:
+            yield from self._piece(piece)
+
+    def _piece(self, piece: Piece) -> Iterator[LineBlock]:
+        try:
+            fd = os.open(piece.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise InputError(f"the input {piece.path} cannot be opened: {error.strerror}") from error
+        try:
+            check_unchanged(piece, os.fstat(fd))
+            head = os.pread(fd, HEAD_BYTES, 0)
+            encoding = self._encoding
+            codec = codec_of(piece.path)
+            if codec is Codec.NONE:
+                self._refuse_binary(piece.path, head, os.pread(fd, TAIL_BYTES, max(0, piece.file_size - TAIL_BYTES)))
+                encoding = encoding.of_file(head)
+                start, stream = self._plain(fd, piece, encoding)
+            else:
+                start = 0
+                stream, encoding = self._compressed(fd, piece.path, codec)
+            decode = _Decoder(piece.path, encoding, self._errors)
+            yield from self._blocks(piece.path, start, cut_at_newlines(stream, encoding), decode)
+            check_unchanged(piece, os.fstat(fd))
+            check_unchanged(piece, _stat(piece.path))
+        except OSError as error:
+            raise InputError(f"the input {piece.path} cannot be read: {error.strerror}") from error
+        finally:
+            os.close(fd)
+
+    def _blocks(
+        self, path: str, start: int, chunks: Iterator[tuple[bytes, bool]], decode: _Decoder
+    ) -> Iterator[LineBlock]:
+        for raw, last in chunks:
+            text, damaged = decode(raw, start, last=last)
+            if "\r" in text:
+                text = text.replace("\r\n", "\n")
+            lines = text.split("\n")
+            if not lines[-1]:
+                lines.pop()  # what follows the last newline is no line
+            kept = None
+            if damaged:
+                self._warn(path, decode.encoding)
+                if self._errors == "skip":
+                    kept = [i for i, line in enumerate(lines) if BAD_MARK not in line]
+                    self.skipped += len(lines) - len(kept)
+                    lines = [lines[i] for i in kept]
+            if lines:
+                yield LineBlock(lines, path, raw, start, decode.encoding, kept)
+            start += len(raw)
+
+    def _warn(self, path: str, encoding: Encoding) -> None:
+        fate = "lines with such were left out" if self._errors == "skip" else "they were replaced by U+FFFD"
+        warning = f"{path} holds bytes that are not {encoding.name}: {fate}"
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+    def _refuse_binary(self, path: str, head: bytes, tail: bytes | None) -> None:
+        if self._encoding.width > 1:
+            return  # any bytes may begin such a text
+        kind = binary_kind(head, tail)
+        if kind is not None:
+            raise InputError(f"{path} is {kind}, not {self._encoding.name} text: name text files as input.")
+
+    def _compressed(self, fd: int, path: str, codec: Codec) -> tuple[Iterator[bytes], Encoding]:
+        """Look at the first decompressed block, and give the stream with it put back."""
+
+        def read(size: int) -> bytes:
+            data = os.read(fd, size)
+            self.bytes_read += len(data)
+            return data
+
+        stream = decompressed(read, codec, path, self._read)
+        first = next(stream, b"")
+        self._refuse_binary(path, first[:HEAD_BYTES], None)
+
+        def whole() -> Iterator[bytes]:
+            yield first
+            yield from stream
+
+        return whole(), self._encoding.of_file(first[:HEAD_BYTES])
+
+    def _plain(self, fd: int, piece: Piece, encoding: Encoding) -> tuple[int, Iterator[bytes]]:
+        """Give the offset of the piece's first record, and the bytes from there to the end of its last."""
+        end = piece.start + piece.size
+        start = piece.start
+        if start > 0:
+            found = self._newline_after(fd, start - 1, end, encoding.newline)
+            if found is None:
+                return end, iter(())
+            start = found + 1
+        if start >= end:
+            return end, iter(())
+        return start, self._range(fd, start, end, encoding.newline if end < piece.file_size else None)
+
+    def _newline_after(self, fd: int, position: int, end: int, newline: bytes) -> int | None:
+        """Find the first newline at or after `position`; None if there is none before `end`."""
+        size = min(PAST_END_BYTES, self._read)
+        while position < end:
+            block = os.pread(fd, size, position)
+            if not block:
+                return None
+            found = block.find(newline)
+            if found >= 0:
+                return position + found
+            position += len(block)
+            size = self._read
+        return None
+
+    def _range(self, fd: int, position: int, end: int, newline: bytes | None) -> Iterator[bytes]:
+        """Yield the bytes from `position` up to the newline at or after `end` - 1, or to the file's end."""
+        while True:
+            size = min(self._read, max(end - position, 0) + PAST_END_BYTES)
+            block = os.pread(fd, size, position)
+            if not block:
+                return
+            position += len(block)
+            if newline is not None and position >= end:
+                cut = block.find(newline, max(0, len(block) - (position - end) - 1))
+                if cut >= 0:
+                    self.bytes_read += cut + 1
+                    yield block[: cut + 1]
+                    return
+            self.bytes_read += len(block)
+            yield block
+
+
+def check_unchanged(piece: Piece, now: os.stat_result) -> None:
+    """Raise InputChangedError if the file is not the one that was planned."""
+    if now.st_size != piece.file_size or now.st_mtime_ns != piece.mtime_ns:
+        what = (
+            f"it had {piece.file_size} bytes and has {now.st_size}"
+            if now.st_size != piece.file_size
+            else "it was written to"
+        )
+        raise InputChangedError(
+            f"the input {piece.path} changed since the job was planned: {what}. Run the job again when nothing "
+            "writes to its inputs."
+        )
+
+
+def _stat(path: str) -> os.stat_result:
+    try:
+        return Path(path).stat()
+    except FileNotFoundError:
+        raise InputChangedError(f"the input {path} was removed while it was being read.") from None
+
+
+def cut_at_newlines(stream: Iterator[bytes], encoding: Encoding) -> Iterator[tuple[bytes, bool]]:
+    """Cut blocks of bytes anew, so that each ends behind a newline; the last, marked True, ends with the stream.
+
+    Time is linear however long a line is: only new bytes are searched.
+    """
+    newline, width = encoding.newline, encoding.width
+    carry: list[bytes] = []
+    rest = b""  # of an incomplete unit
+    for fresh in stream:
+        block = fresh
+        if width > 1:
+            block = rest + fresh
+            whole = len(block) // width * width
+            block, rest = block[:whole], block[whole:]
+        cut = _last_newline(block, newline, width)
+        if cut == 0:
+            carry.append(block)
+            continue
+        carry.append(block[:cut])
+        yield (b"".join(carry) if len(carry) > 1 else carry[0]), False
+        carry = [block[cut:]] if cut < len(block) else []
+    carry.append(rest)
+    last = b"".join(carry)
+    if last or encoding.stateful:
+        yield last, True
+
+
+def _last_newline(block: bytes, newline: bytes, width: int) -> int:
+    """Give the position behind the last newline that lies at a multiple of `width`; 0 if there is none."""
+    found = block.rfind(newline)
+    while found >= 0 and found % width:
+        found = block.rfind(newline, 0, found + width - 1)
+    return found + width if found >= 0 else 0
+
+
+class _Decoder:
+    """Bytes of one file to text, block by block; called with (raw, offset in the file, last block?)."""
+
+    def __init__(self, path: str, encoding: Encoding, errors: str) -> None:
+        self.encoding = encoding
+        self._path = path
+        self._errors = errors
+        self._lenient = {"replace": "replace", "skip": MARK_HANDLER}.get(errors)
+        make: Callable[[str], codecs.IncrementalDecoder] = codecs.getincrementaldecoder(encoding.codec)
+        self._strict_state = make("strict") if encoding.stateful else None
+        self._lenient_state = make(self._lenient) if encoding.stateful and self._lenient else None
+
+    def __call__(self, raw: bytes, offset: int, *, last: bool) -> tuple[str, bool]:
+        """Return the text, and whether it held bad bytes."""
+        if self._strict_state is None:
+            text, damaged = self._whole(raw, offset)
+        else:
+            text, damaged = self._go_on(self._strict_state, raw, offset, last=last)
+        if offset == 0 and self.encoding.marked:
+            text = text.removeprefix(_MARK)
+        return text, damaged
+
+    def _whole(self, raw: bytes, offset: int) -> tuple[str, bool]:
+        try:
+            return raw.decode(self.encoding.codec), False
+        except UnicodeDecodeError as error:
+            if self._lenient is None:
+                raise BadRecord(self._path, offset + error.start, _why(error), self.encoding.name) from None
+            return raw.decode(self.encoding.codec, self._lenient), True
+
+    def _go_on(self, strict: codecs.IncrementalDecoder, raw: bytes, offset: int, *, last: bool) -> tuple[str, bool]:
+        state = strict.getstate()
+        try:
+            return strict.decode(raw, last), False
+        except UnicodeDecodeError as error:
+            if self._lenient_state is None:
+                # The decoder may have kept bytes of the block before: count from the end of what it saw.
+                place = offset + len(raw) - len(error.object) + error.start
+                raise BadRecord(self._path, place, _why(error), self.encoding.name) from None
+            self._lenient_state.setstate(state)
+            text = self._lenient_state.decode(raw, last)
+            strict.setstate(self._lenient_state.getstate())
+            return text, True
+
+
+def _why(error: UnicodeDecodeError) -> str:
+    bad = error.object[error.start : error.end][:4]
+    return f"{error.reason} ({' '.join(f'0x{byte:02x}' for byte in bad)})"

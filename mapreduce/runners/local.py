@@ -1,0 +1,260 @@
+"""The embedded cluster of `mapreduce run`: a coordinator in a thread and one agent process, over ipc sockets.
+
+Owns their lives: everything lies in a private folder, nothing listens on a port, and an inherited pipe makes the agent
+exit when this process ends in any way. The agent is started first, since its start-up takes the longest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from mapreduce.config import USER_ATTEMPTS_LOCAL
+from mapreduce.errors import JobCancelled, JobFailed, MapReduceError, UsageError
+from mapreduce.protocol.messages import JobStatus
+from mapreduce.runners.private import PrivateFolder, short_parent
+
+if TYPE_CHECKING:
+    from mapreduce.client import Listener
+    from mapreduce.coordinator.server import CoordinatorServer
+    from mapreduce.planner import Planned
+    from mapreduce.request import Request
+
+AGENT_STARTS = 4  # an agent that dies is started again: its tasks may have been killed by a neighbour's memory use
+AGENT_EXIT_S = 1.0  # an agent that has not gone by then is killed; well within config.CTRL_C_S
+LOG_TAIL_LINES = 20  # of the agent's own log, shown when it dies
+SAFE_ENV_DROPS = ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONSAFEPATH")  # must not change what our processes import
+
+
+def usable_cpus() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def python_command(module: str) -> list[str]:
+    """The start of a command that runs one of our modules with a safe path. Raises UsageError without a Python."""
+    if not sys.executable:
+        raise UsageError(
+            "cannot start processes: sys.executable is not set in this embedded Python; use runner='inline'"
+        )
+    return [sys.executable, "-P", "-m", module]
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment for our processes: what would change their imports is left out."""
+    return {name: value for name, value in os.environ.items() if name not in SAFE_ENV_DROPS}
+
+
+class LocalCluster:
+    """A coordinator and a worker for one run. `start` it, give `address` to a client, and `stop` it in any case."""
+
+    def __init__(self, slots: int | None = None) -> None:
+        """Make a cluster of `slots` task processes (default: one for each usable processor). Nothing starts yet."""
+        self.slots = usable_cpus() if slots is None else slots
+        if self.slots < 1:
+            raise UsageError(f"slots must be 1 or more, not {self.slots}")
+        self._folders = contextlib.ExitStack()
+        self._agent: subprocess.Popen[bytes] | None = None
+        self._server: CoordinatorServer | None = None
+        self._life: int | None = None
+        self._starts = 0
+        self.address = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the agent, then the coordinator. Raises UsageError where folders or processes cannot be had."""
+        try:
+            self._make_folders()
+            self._start_agent()
+            from mapreduce.coordinator.server import CoordinatorServer  # noqa: PLC0415 - loads while the agent starts
+
+            self._server = CoordinatorServer(self.address, self._private / "state", durable=False)
+            self._server.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _make_folders(self) -> None:
+        """Scratch lies where TMPDIR says; sockets too, unless their paths would be too long there."""
+        large = self._folders.enter_context(PrivateFolder())
+        parent = short_parent()
+        if parent is None:
+            raise UsageError("no writable folder has a path short enough for a socket: set TMPDIR to such as /tmp")
+        short = large
+        if large.path.parent != Path(parent):
+            short = self._folders.enter_context(PrivateFolder(parent))
+        self._private, self._scratch = short.path, large.path / "scratch"
+        self.address = f"ipc://{short.path}/c"
+        self._log = short.path / "agent.log"
+
+    def _start_agent(self) -> None:
+        self._starts += 1
+        command = [*python_command("workers.agent"), "--coordinator", self.address, "--slots", str(self.slots)]
+        command += ["--scratch", str(self._scratch)]
+        read_end, write_end = os.pipe()
+        try:
+            with self._log.open("ab") as log:
+                # Its own session: Ctrl-C goes to us alone, and we stop it.
+                self._agent = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                    [*command, "--life-fd", str(read_end)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=clean_environment(),
+                    pass_fds=(read_end,),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            os.close(write_end)
+            msg = f"cannot start a worker process: {error}"
+            raise UsageError(msg) from error
+        finally:
+            os.close(read_end)
+        self._life = write_end
+
+    def check(self) -> None:
+        """See that both live, and start another agent if ours was killed. Raises MapReduceError when that is no use.
+
+        The coordinator gives the dead one's work to the new one once its lease is over.
+        """
+        if self._server is not None and self._server.failure is not None:
+            raise self._server.failure
+        if self._agent is None or self._agent.poll() is None:
+            return
+        if self._starts >= AGENT_STARTS or not killed(self._agent.returncode):
+            msg = f"the worker process ended by itself ({how_it_ended(self._agent.returncode)}); {self._log_tail()}"
+            raise MapReduceError(msg)
+        self._end_agent()
+        self._start_agent()
+
+    def _log_tail(self) -> str:
+        lines = self._log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        return "its last words:\n" + "\n".join(f"  {line}" for line in lines) if lines else "it said nothing"
+
+    def stop(self) -> None:
+        """End both and remove the folder; may be called twice, and at any stage of starting."""
+        server, self._server = self._server, None
+        try:
+            # The server first: it would take the agent's end for a loss, and say so.
+            if server is not None:
+                server.stop()
+        finally:
+            self._end_agent()
+            self._folders.close()
+
+    def _end_agent(self) -> None:
+        life, self._life = self._life, None
+        if life is not None:
+            os.close(life)
+        agent, self._agent = self._agent, None
+        if agent is None:
+            return
+        if not has_ended(agent, AGENT_EXIT_S):
+            agent.send_signal(signal.SIGKILL)
+        # What is left of its session (a fork server that was stopped, say) must not outlive it. The agent has not been
+        # waited for yet, so its number is not another's.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(agent.pid, signal.SIGKILL)
+        agent.wait()
+
+    @property
+    def agent_pid(self) -> int:
+        """The agent's process id, for tests that kill it."""
+        assert self._agent is not None
+        return self._agent.pid
+
+    @property
+    def folder(self) -> Path:
+        """The private folder with the sockets."""
+        return self._private
+
+
+def run_local(request: Request, listener: Listener) -> JobStatus:
+    """Run a job on an embedded cluster and give its last status, which is "done".
+
+    Raises JobFailed, JobCancelled, UsageError; then, and on Ctrl-C, everything has been stopped and nothing is left in
+    the output folder.
+    """
+    cluster = LocalCluster(request.slots)
+    planned: Planned | None = None
+    try:
+        cluster.start()
+        # These load while the agent starts.
+        from mapreduce.client import Connection, JobFollower  # noqa: PLC0415 - see above
+        from mapreduce.planner import plan  # noqa: PLC0415 - see above
+
+        planned = plan(replace(request, slots=cluster.slots, compress=False, user_attempts=USER_ATTEMPTS_LOCAL))
+        spec, blobs = planned.spec, planned.blobs
+        with Connection(cluster.address) as connection:
+            follower = JobFollower(connection, spec.job, listener, spec=spec, blobs=blobs, check=cluster.check)
+            status = follower.follow()
+        raise_unless_done(status)
+    except BaseException:
+        cluster.stop()
+        if planned is not None:
+            planned.discard()
+        raise
+    cluster.stop()
+    assert status is not None
+    return status
+
+
+def raise_unless_done(status: JobStatus | None) -> None:
+    """Raise what `error_of` says for a job that ended without a result."""
+    if status is not None and status.state != "done":
+        raise error_of(status)
+
+
+def error_of(status: JobStatus) -> MapReduceError:
+    """The exception for a job that ended without a result."""
+    if status.failure is not None:
+        return JobFailed(status.job, status.failure)
+    return JobCancelled(f"{status.job} was cancelled")
+
+
+def has_ended(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    """Wait for the end of a process without reaping it, where the system can tell; at once when it ends."""
+    if process.returncode is not None:
+        return True
+    if not hasattr(os, "pidfd_open"):
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+    handle = os.pidfd_open(process.pid)
+    try:
+        return bool(select.select([handle], [], [], timeout_s)[0])
+    finally:
+        os.close(handle)
+
+
+def killed(code: int) -> bool:
+    """Whether a return code of subprocess says that a signal ended the process."""
+    return code < 0
+
+
+def how_it_ended(code: int) -> str:
+    """A return code of subprocess in words."""
+    if not killed(code):
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

@@ -1,0 +1,213 @@
+"""What user code meets inside a real task process: its output, its surroundings, its mistakes, its own packages."""
+
+import json
+import sys
+
+import pytest
+from fake_coordinator import FakeCoordinator, attempt, plan_job, results
+
+from mapreduce.plan import FailureKind
+from mapreduce.protocol.messages import AttemptDone, AttemptFailed, RunAttempt
+
+
+@pytest.fixture
+def coordinator(tmp_path):
+    """A coordinator at an ipc address, whose agents end with the test."""
+    with_address = FakeCoordinator(f"ipc://{tmp_path}/c", tmp_path)
+    yield with_address
+    with_address.close()
+
+
+def run_map(coordinator, folder, source, text="line\n", *, name="user_job.py", **options):
+    """Run a job's only map attempt; gives its outcome and what it printed."""
+    path = folder / name
+    path.write_text(source, encoding="utf-8")
+    agent, _ = coordinator.start_agent(slots=1, **options)
+    planned = plan_job(folder, str(path), [text])
+    prepared = agent.prepare(planned)
+    assert prepared.problem is None, prepared.problem.describe()
+    outcome = agent.run(attempt(planned, "map", 0))
+    return outcome, agent.log.get(outcome.attempt, "")
+
+
+def test_all_output_is_caught(coordinator, tmp_path):
+    """What is printed, written to descriptors, by children and with odd characters, arrives in order as the log."""
+    source = """
+import os, subprocess, sys
+def mapper(line):
+    print("printed", "\\ud800\\u00e9")
+    print("to stderr", file=sys.stderr)
+    os.write(1, b"written\\n")
+    subprocess.run(["sh", "-c", "echo from a child; echo its error >&2"], check=True)
+    os.write(2, b"bad \\xff byte\\n")
+    sys.stdout.write("no newline at the end")
+    yield line, 1
+"""
+    outcome, log = run_map(coordinator, tmp_path, source)
+    assert isinstance(outcome, AttemptDone)
+    assert log.splitlines() == [
+        "printed \\ud800\u00e9",
+        "to stderr",
+        "written",
+        "from a child",
+        "its error",
+        "bad \ufffd byte",
+        "no newline at the end",
+    ]
+
+
+def test_surroundings(coordinator, tmp_path, monkeypatch):
+    """User code has an empty stdin, a fixed hash seed, one thread for Polars, a safe path, a group and a session."""
+    source = """
+import json, os, signal, sys
+def mapper(line):
+    print(json.dumps({
+        "stdin": sys.stdin.read(),
+        "seed": os.environ["PYTHONHASHSEED"],
+        "hash": hash("a word"),
+        "threads": os.environ["POLARS_MAX_THREADS"],
+        "path": sys.path,
+        "leader": os.getpgrp() == os.getpid() == os.getsid(0),
+        "term": signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
+        "main": sys.modules["__main__"].__dict__.get("__file__", ""),
+    }))
+    yield line, 1
+"""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("PYTHONHASHSEED", "77")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    _, log = run_map(coordinator, tmp_path, source)
+    found = json.loads(log)
+    assert (found["stdin"], found["seed"], found["threads"]) == ("", "0", "1")
+    assert found["leader"]
+    assert found["term"]
+    assert "" not in found["path"]
+    assert str(tmp_path / "elsewhere") not in found["path"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("raise ValueError('no good'); yield", "ValueError: no good"),
+        ("raise SystemExit(3); yield", "sys.exit"),
+        ("raise KeyboardInterrupt; yield", "KeyboardInterrupt"),
+        ("return 'ab', 'cd'", "'ab'"),
+    ],
+)
+def test_mistakes_are_the_users(coordinator, tmp_path, body, words):
+    """Whatever user code raises is told with its own source line, and where in the input it was."""
+    outcome, _ = run_map(coordinator, tmp_path, f"def mapper(line):\n    {body}\n")
+    assert isinstance(outcome, AttemptFailed)
+    assert outcome.failure.kind is FailureKind.USER
+    assert words in outcome.failure.message + outcome.failure.traceback
+    assert outcome.failure.task == "map 0"
+
+
+def test_native_crash_is_a_death(coordinator, tmp_path):
+    """A crash in native code is a death whose report shows where it was."""
+    source = "import ctypes\ndef mapper(line):\n    ctypes.string_at(0)\n    yield line, 1\n"
+    outcome, _ = run_map(coordinator, tmp_path, source)
+    assert outcome.failure.kind is FailureKind.DIED
+    assert "signal SIGSEGV" in outcome.failure.message
+    assert "user_job.py" in outcome.failure.stderr, "the interpreter's own report of the crash"
+
+
+def test_users_workers_package(coordinator, tmp_path, monkeypatch):
+    """A user's own `workers` package and module-level names like ours are the user's in the task process."""
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "__init__.py").write_text("")
+    (tmp_path / "workers" / "task_sources.py").write_text("def double(line): return line * 2\n")
+    source = """
+import workers.task_sources
+from workers.task_sources import double
+def mapper(line):
+    import workers
+    print(workers.__file__)
+    yield double(line), 1
+def reducer(key, values):
+    yield key, sum(values)
+"""
+    (tmp_path / "user_job.py").write_text(source, encoding="utf-8")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "workers"]:
+        monkeypatch.delitem(sys.modules, name)  # this process plays the client, which never imports ours
+    agent, _ = coordinator.start_agent(slots=1)
+    planned = plan_job(tmp_path, str(tmp_path / "user_job.py"), ["ab\n"], reducers=1)
+    assert agent.prepare(planned).problem is None
+    done = agent.run(attempt(planned, "map", 0))
+    assert agent.log[done.attempt].strip() == str(tmp_path / "workers" / "__init__.py")
+    agent.tell(results(planned, [agent.source(done)]))
+    done = agent.run(attempt(planned, "reduce", 0))
+    agent.tell(results(planned, [agent.source(done)], of_maps=False))
+    assert isinstance(agent.run(attempt(planned, "commit", 0)), AttemptDone)
+    assert (tmp_path / "out" / "part-00000").read_text() == "abab\t1\n"
+
+
+def test_what_is_loaded_once_stays(coordinator, tmp_path):
+    """A functools.cache'd function is called once in a process, however many attempts it serves."""
+    source = """
+import functools
+@functools.cache
+def model():
+    print("loaded")
+    return 1
+def mapper(line):
+    yield line, model()
+"""
+    (tmp_path / "user_job.py").write_text(source, encoding="utf-8")
+    agent, _ = coordinator.start_agent(slots=1)
+    planned = plan_job(tmp_path, str(tmp_path / "user_job.py"), ["a\n"])
+    assert agent.prepare(planned).problem is None
+    first, second = (attempt(planned, "map", 0, number) for number in (1, 2))
+    agent.run(first)
+    agent.run(second)
+    assert agent.log == {first: "loaded\n"}
+
+
+def test_several_steps(coordinator, tmp_path):
+    """A later step's maps read the parts of the step before; counters of earlier steps come along."""
+    source = """
+from mapreduce import Count, Job, Step
+def swap(word, count, *, ctx):
+    print(ctx.previous.counters)
+    yield count, word
+def join(count, words):
+    yield count, sorted(words)
+def split(line, *, ctx):
+    ctx.counters["lines"] += 1
+    return line.split()
+job = Job(steps=[Step(keys=split, reducer=Count()), Step(mapper=swap, reducer=join)])
+"""
+    (tmp_path / "user_job.py").write_text(source, encoding="utf-8")
+    agent, _ = coordinator.start_agent(slots=1)
+    planned = plan_job(tmp_path, str(tmp_path / "user_job.py"), ["a b a\n", "c b\n"], reducers=2)
+    assert agent.prepare(planned).problem is None
+    sources = []
+    for step, shape in enumerate(planned.spec.steps):
+        for kind, count in (("map", shape.maps), ("reduce", shape.reduces)):
+            previous = ({"lines": 2},) * step
+            done = []
+            for index in range(count):
+                which = attempt(planned, kind, index, step=step)
+                agent.tell(RunAttempt(which, previous))
+                outcome = agent.expect((AttemptDone, AttemptFailed))
+                assert isinstance(outcome, AttemptDone), outcome.failure.describe()
+                done.append(agent.source(outcome))
+            agent.tell(results(planned, done, of_maps=kind == "map", step=step))
+            sources.append(done)
+    agent.run(attempt(planned, "commit", 0, step=1))
+    text = "".join((tmp_path / "out" / f"part-0000{number}").read_text() for number in range(2))
+    assert sorted(text.splitlines()) == ['1\t["c"]', '2\t["a","b"]']
+    assert "{'lines': 2}" in "".join(agent.log.values())
+
+
+def test_output_folder_that_has_gone(coordinator, tmp_path):
+    """An attempt whose output folder has gone fails, and names the folder."""
+    agent, _ = coordinator.start_agent(slots=1)
+    (tmp_path / "user_job.py").write_text("def mapper(line): yield line, 1\n", encoding="utf-8")
+    planned = plan_job(tmp_path, str(tmp_path / "user_job.py"), ["a\n"])
+    assert agent.prepare(planned).problem is None
+    (tmp_path / "out").rename(tmp_path / "moved")
+    outcome = agent.run(attempt(planned, "map", 0))
+    assert isinstance(outcome, AttemptFailed)
+    assert str(tmp_path / "out") in outcome.failure.message + outcome.failure.traceback

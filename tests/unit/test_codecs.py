@@ -1,0 +1,104 @@
+"""Compressed inputs are read to the end of their last member, or refused."""
+
+import bz2
+import gzip
+import io
+import lzma
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mapreduce.dataflow.codecs import Codec, codec_of, decompressed
+from mapreduce.errors import InputError
+
+PACK = {
+    Codec.GZIP: gzip.compress,
+    Codec.BZIP2: bz2.compress,
+    Codec.XZ: lzma.compress,
+    Codec.ZSTD: lambda data: zstandard.ZstdCompressor(write_checksum=True).compress(data),
+}
+CODECS = sorted(PACK)
+
+
+def unpack(data: bytes, codec: Codec, block: int = 1000) -> bytes:
+    return b"".join(decompressed(io.BytesIO(data).read, codec, "file", block))
+
+
+@settings(deadline=None)
+@given(codec=st.sampled_from(CODECS), members=st.lists(st.binary(max_size=200), min_size=1), block=st.integers(1, 300))
+def test_members_in_order(codec, members, block):
+    """The contents of all members come out, in order, whatever the block size; empty ones too."""
+    data = b"".join(PACK[codec](member) for member in members)
+    assert unpack(data, codec, block) == b"".join(members)
+
+
+@settings(deadline=None)
+@given(codec=st.sampled_from(CODECS), cut=st.floats(0, 1, exclude_max=True), several=st.booleans())
+def test_truncated(codec, cut, several):
+    """A file cut anywhere but between two members is refused, never a shorter input."""
+    whole = PACK[codec](bytes(range(256)) * 4)
+    length = int(len(whole) * cut)
+    if several and length == 0:
+        length = 1
+    data = (whole if several else b"") + whole[:length]
+    with pytest.raises(InputError, match=r"file.*(cut|not a|after its last)"):
+        unpack(data, codec)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_trailing_garbage(codec):
+    """Something else behind the last member is an error naming its offset."""
+    whole = PACK[codec](b"text\n")
+    with pytest.raises(InputError, match=f"at byte {len(whole)}"):
+        unpack(whole + b"garbage!", codec)
+
+
+@pytest.mark.parametrize("codec", [Codec.GZIP, Codec.XZ])
+def test_padding(codec):
+    """Zero bytes behind and between members are padding, as in these formats' own tools."""
+    whole = PACK[codec](b"text\n")
+    assert unpack(whole + bytes(512) + whole + bytes(200_000), codec) == b"text\ntext\n"
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_damaged(codec):
+    """A changed byte inside a member is found by its checksum."""
+    data = bytearray(PACK[codec](bytes(range(256)) * 40))
+    data[len(data) // 2] ^= 0x55
+    with pytest.raises(InputError, match="damaged"):
+        unpack(bytes(data), codec)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_not_of_this_codec(codec):
+    """A file of another kind under this suffix is refused."""
+    with pytest.raises(InputError, match=f"not a {codec} file"):
+        unpack(b"plain text\n", codec)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_bounded_blocks(codec):
+    """A file that expands a thousandfold comes out in blocks near the wanted size."""
+    data = PACK[codec](bytes(20_000_000))
+    sizes = [len(piece) for piece in decompressed(io.BytesIO(data).read, codec, "file", 100_000)]
+    assert sum(sizes) == 20_000_000
+    if codec is not Codec.ZSTD:
+        assert max(sizes) <= 200_000
+
+
+def test_zstd_skippable_frame():
+    """Frames that zstd's tools write for themselves are skipped."""
+    frame = zstandard.compress(b"text\n")
+    skippable = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"meta"
+    assert unpack(skippable + frame + skippable + frame, Codec.ZSTD) == b"text\ntext\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.gz", "gzip"), ("a.TXT.GZ", "gzip"), ("a.bz2", "bzip2"), ("a.xz", "xz"), ("a.zst", "zstd"), ("a.txt", "none")],
+)
+def test_suffixes(name, codec):
+    """The suffix tells the codec, in any case."""
+    assert codec_of(name) == codec

@@ -1,0 +1,121 @@
+"""The jobs that an agent holds: fetching their blobs, whether they are ready, and the sources told so far. Pure."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass, field
+
+from mapreduce.config import BLOB_BYTES
+from mapreduce.plan import Failure, FailureKind
+from mapreduce.protocol import plain
+from mapreduce.protocol.messages import BlobData, GetBlob, PrepareJob, Results, Source
+from workers.agent_events import StorePiece
+
+BLOB_RETRY_S = 2.0  # a piece without an answer is asked for again: a coordinator answers within milliseconds
+JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # it names a folder: nothing in it may mean another place
+ROLES = ("code", "plan", "probe")
+
+
+class Stage(enum.StrEnum):
+    """How far a job is on this worker."""
+
+    FETCHING = "fetching"
+    PROBING = "probing"
+    READY = "ready"
+    REFUSED = "refused"
+
+
+def problem(message: str, kind: FailureKind = FailureKind.FATAL) -> Failure:
+    """Why this worker cannot run a job."""
+    return Failure(kind, message)
+
+
+@dataclass(slots=True)
+class Blob:
+    """One blob under way: `have` bytes of `total` have come; `asked_s` is when the next piece was asked for."""
+
+    sha256: str
+    asked_s: float = float("-inf")
+    have: int = 0
+    total: int | None = None
+    stored: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it has come, stored or not."""
+        return self.have == self.total
+
+
+@dataclass(slots=True)
+class HeldJob:
+    """One job on this worker."""
+
+    job: str
+    blobs: dict[str, Blob]
+    stage: Stage = Stage.FETCHING
+    output: str = ""
+    problem: Failure | None = None
+    version: int = 0
+    sources: dict[tuple[int, bool, int], tuple[int, Source, bytes]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(message: PrepareJob) -> HeldJob:
+        """The job that is to be prepared; nothing of it has come."""
+        shas = dict(zip(ROLES, (message.code, message.plan, message.probe), strict=True))
+        return HeldJob(message.job, {role: Blob(sha256) for role, sha256 in shas.items()})
+
+    def refuse(self, failure: Failure) -> None:
+        """This worker cannot run the job."""
+        self.stage, self.problem = Stage.REFUSED, failure
+
+    def wanted(self, now_s: float) -> list[GetBlob]:
+        """The pieces to ask for now."""
+        if self.stage is not Stage.FETCHING:
+            return []
+        asked = []
+        for blob in self.blobs.values():
+            if not blob.complete and now_s >= blob.asked_s + BLOB_RETRY_S:
+                blob.asked_s = now_s
+                asked.append(GetBlob(blob.sha256, blob.have))
+        return asked
+
+    def take(self, piece: BlobData) -> list[StorePiece]:
+        """Take a piece that came. Pieces that nobody waits for are ignored."""
+        if self.stage is not Stage.FETCHING:
+            return []
+        pieces = []
+        for role, blob in self.blobs.items():
+            end = piece.offset + len(piece.data)
+            if blob.complete or (piece.sha256, piece.offset) != (blob.sha256, blob.have) or end > piece.total:
+                continue
+            if piece.total > BLOB_BYTES:
+                self.refuse(problem(f"the job's {role} has {piece.total} bytes; the limit is {BLOB_BYTES}"))
+                return []
+            if not piece.data and piece.total:
+                continue
+            blob.have, blob.total = end, piece.total
+            blob.asked_s = float("-inf")
+            pieces.append(StorePiece(self.job, role, blob.sha256, piece.offset, piece.total, piece.data))
+        return pieces
+
+    def stored(self, role: str) -> bool:
+        """A blob lies on disk; give whether all do now."""
+        self.blobs[role].stored = True
+        return self.stage is Stage.FETCHING and all(blob.stored for blob in self.blobs.values())
+
+    def add_results(self, results: Results) -> None:
+        """Learn where committed results lie."""
+        for source in results.sources:
+            key = (results.step, results.of_maps, source.attempt.task.index)
+            known = self.sources.pop(key, None)
+            if known is not None and known[1] == source:
+                self.sources[key] = known  # told again, as after a new session: who knows it needn't hear it
+                continue
+            self.version += 1
+            one = Results(results.job, results.step, results.of_maps, (source,))
+            self.sources[key] = (self.version, source, plain.pack(one))
+
+    def sources_after(self, version: int) -> tuple[bytes, ...]:
+        """The sources that who knows `version` does not know yet."""
+        return tuple(packed for number, _, packed in self.sources.values() if number > version)

@@ -1,0 +1,123 @@
+"""Making ready for jobs: their blobs are fetched, their code is loaded and the inputs are looked at. Pure."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from mapreduce.plan import Failure, FailureKind
+from mapreduce.protocol.messages import BlobData, NoBlob, Prepared, PrepareJob
+from workers.agent_attempts import signed
+from workers.agent_events import BlobBroken, BlobStored, Effect, Tell
+from workers.agent_jobs import JOB_ID, HeldJob, Stage, problem
+from workers.agent_pool import Pool, Role, TaskProcess
+from workers.agent_session import Session
+from workers.task_messages import JobProbed, ProbeJob
+
+
+class Preparation:
+    """The jobs that an agent holds, ready or on their way. `folder` is where jobs' folders lie, by their ids."""
+
+    def __init__(self, session: Session, pool: Pool, worker: str, folder: PurePath) -> None:
+        self._session = session
+        self._pool = pool
+        self._worker = worker
+        self._folder_of_jobs = folder
+        self.jobs: dict[str, HeldJob] = {}
+
+    def folder(self, job: str) -> str:
+        """Where a job's blobs and results lie."""
+        return str(self._folder_of_jobs / job)
+
+    def output(self, job: str) -> str:
+        """A job's output folder, "" while it is unknown."""
+        held = self.jobs.get(job)
+        return held.output if held is not None else ""
+
+    def tick(self, now_s: float) -> list[Effect]:
+        """Ask for what is due of all jobs."""
+        return [effect for job in self.jobs.values() for effect in self.ask(job, now_s)]
+
+    def session_begun(self, now_s: float) -> list[Effect]:
+        """Ask again for what was asked before, and say again what was refused."""
+        effects: list[Effect] = []
+        for job in self.jobs.values():
+            for blob in job.blobs.values():
+                blob.asked_s = float("-inf")
+            effects += self.ask(job, now_s)
+            if job.stage is Stage.REFUSED:
+                effects += self._refusal(job)
+        return effects
+
+    def prepare(self, message: PrepareJob, now_s: float) -> list[Effect]:
+        """Begin with a job, or answer again for one that is known."""
+        job = self.jobs.get(message.job)
+        if job is not None:
+            answered = job.stage in {Stage.READY, Stage.REFUSED}
+            return self._session.send(Prepared(job.job, job.problem)) if answered else []
+        if not JOB_ID.fullmatch(message.job):
+            failure = problem(f"{message.job[:40]!r} cannot be the id of a job: it names a folder")
+            return self._session.send(Prepared(message.job, signed(failure, self._worker, None)))
+        job = self.jobs[message.job] = HeldJob.of(message)
+        return self.ask(job, now_s)
+
+    def ask(self, job: HeldJob, now_s: float) -> list[Effect]:
+        """Ask for the pieces of a job's blobs that are due."""
+        return [effect for request in job.wanted(now_s) for effect in self._session.send(request)]
+
+    def blob_data(self, message: BlobData, now_s: float) -> list[Effect]:
+        """A piece of a blob has come."""
+        effects: list[Effect] = []
+        for job in self.jobs.values():
+            fetching = job.stage is Stage.FETCHING
+            effects += job.take(message)
+            if fetching and job.problem is not None:
+                effects += self.refuse(job, job.problem)
+            effects += self.ask(job, now_s)
+        return effects
+
+    def no_blob(self, message: NoBlob, _now_s: float) -> list[Effect]:
+        """The coordinator does not have a blob."""
+        effects: list[Effect] = []
+        for job in self.jobs.values():
+            roles = [role for role, blob in job.blobs.items() if blob.sha256 == message.sha256 and not blob.complete]
+            if job.stage is Stage.FETCHING and roles:
+                effects += self.refuse(job, problem(f"the coordinator does not have the job's {roles[0]} any more"))
+        return effects
+
+    def blob_stored(self, event: BlobStored, _now_s: float) -> list[Effect]:
+        """A blob lies on disk: with the last one, the job is loaded and probed."""
+        job = self.jobs.get(event.job)
+        if job is None or not job.stored(event.role):
+            return []
+        job.stage = Stage.PROBING
+        process, effects = self._pool.take(job.job, self.folder(job.job), Role.PROBING)
+        effects.append(Tell(process.number, ProbeJob(job.job)))
+        return effects + self._pool.load_ahead(job.job, self.folder(job.job))
+
+    def blob_broken(self, event: BlobBroken, _now_s: float) -> list[Effect]:
+        """A blob could not be stored."""
+        job = self.jobs.get(event.job)
+        if job is None or job.stage is not Stage.FETCHING:
+            return []
+        kind = FailureKind.DISK if event.disk else FailureKind.FATAL
+        return self.refuse(job, problem(f"the job's {event.role} could not be stored: {event.reason}", kind))
+
+    def probed(self, process: TaskProcess, message: JobProbed) -> list[Effect]:
+        """A task process has loaded the job and looked at its inputs, or could not."""
+        effects = self._pool.kill(process) if message.problem else self._pool.release(process)
+        job = self.jobs.get(message.job)
+        if job is None or job.stage is not Stage.PROBING:
+            return effects
+        job.output = message.output
+        if message.problem is not None:
+            return effects + self.refuse(job, message.problem)
+        job.stage = Stage.READY
+        return effects + self._session.send(Prepared(job.job))
+
+    def refuse(self, job: HeldJob, failure: Failure) -> list[Effect]:
+        """Say that this worker cannot run a job."""
+        job.refuse(signed(failure, self._worker, None))
+        return self._refusal(job)
+
+    def _refusal(self, job: HeldJob) -> list[Effect]:
+        return self._session.send(Prepared(job.job, job.problem))

@@ -1,0 +1,361 @@
+"""The agent's mind: a pure machine with one door, `handle(event, now_s) -> effects`.
+
+Owns what the agent knows: its session, the jobs it holds, its task processes, the attempts under way and their
+outcomes until the coordinator has answered them. No clock, no I/O, no user code; time is an argument. Attempts go on
+while there is no session; a new session is told all that is held.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any
+
+from mapreduce.config import TICK_S
+from mapreduce.errors import WireError
+from mapreduce.plan import AttemptId, Failure, FailureKind
+from mapreduce.protocol.messages import (
+    AttemptDone,
+    AttemptFailed,
+    BlobData,
+    CancelAttempt,
+    Dropped,
+    ForgetJob,
+    Granted,
+    Heartbeat,
+    Leave,
+    LogLines,
+    NoBlob,
+    PrepareJob,
+    Progress,
+    Refused,
+    Register,
+    Results,
+    RunAttempt,
+)
+from workers.agent_attempts import EndingJob, Outcome, Running, death, inventories, signed
+from workers.agent_events import (
+    BlobBroken,
+    BlobStored,
+    DeleteAttempt,
+    DeleteJob,
+    Effect,
+    Event,
+    Exit,
+    LineBlocked,
+    LineOpen,
+    Note,
+    OutputLeft,
+    ProcessEnded,
+    ProcessPrinted,
+    ProcessSaid,
+    Received,
+    StopAsked,
+    Tell,
+    Tick,
+)
+from workers.agent_jobs import JOB_ID, Stage, problem
+from workers.agent_pool import Pool, Role, TaskProcess
+from workers.agent_prepare import Preparation
+from workers.agent_session import Session, SessionBegun
+from workers.task_messages import (
+    AddSources,
+    CleanOutput,
+    Doing,
+    JobProbed,
+    OutputCleaned,
+    Run,
+    TaskDone,
+    TaskFailed,
+)
+
+PROGRESS_PER_MESSAGE = 500  # attempts in one Progress: at most 200 bytes each, so that it fits a control frame
+SOURCES_PER_MESSAGE = 2000  # in one AddSources: a megabyte or so
+CANCELLED = Failure(FailureKind.LOST, "the attempt was stopped at the coordinator's wish")
+LOG_BACKLOG = 100  # LogLines kept while there is no session: a session is back within seconds, or nobody reads them
+
+
+class AgentState:
+    """One agent's state. `jobs_folder` is where jobs' folders lie, by their ids."""
+
+    def __init__(self, register: Register, jobs_folder: str) -> None:
+        self._worker = register.name or register.worker
+        self._session = Session(register)
+        self._pool = Pool(register.slots)
+        self._preparation = Preparation(self._session, self._pool, self._worker, PurePath(jobs_folder))
+        self._jobs = self._preparation.jobs
+        self._ending: dict[str, EndingJob] = {}
+        self._running: dict[AttemptId, Running] = {}
+        self._outcomes: dict[AttemptId, Outcome] = {}
+        self._kept: dict[AttemptId, None] = {}  # in the order of their grants
+        self._log_backlog: deque[LogLines] = deque(maxlen=LOG_BACKLOG)
+        self._next_news_s = 0.0
+        self._handlers: dict[type[Any], Callable[..., list[Effect]]] = {
+            Tick: lambda _event, now_s: self._tick(now_s),
+            Received: self._received,
+            LineBlocked: self._line_blocked,
+            LineOpen: lambda _event, now_s: self._session.line_open(now_s),
+            ProcessSaid: self._process_said,
+            ProcessPrinted: self._process_printed,
+            ProcessEnded: self._process_ended,
+            BlobStored: self._preparation.blob_stored,
+            BlobBroken: self._preparation.blob_broken,
+            OutputLeft: self._output_left,
+            StopAsked: self._stop,
+            SessionBegun: lambda _message, now_s: self._session_begun(now_s),
+            Refused: lambda message, _now_s: [Exit(2, message.reason)],
+            Heartbeat: self._heartbeat,
+            PrepareJob: self._prepare,
+            Results: self._results,
+            RunAttempt: self._run,
+            CancelAttempt: lambda message, _now_s: self._drop(message.attempt),
+            Granted: self._granted,
+            Dropped: lambda message, _now_s: self._drop(message.attempt),
+            ForgetJob: self._forget,
+            BlobData: self._preparation.blob_data,
+            NoBlob: self._preparation.no_blob,
+        }
+
+    def handle(self, event: Event, now_s: float) -> list[Effect]:
+        """Take an event at the monotonic time `now_s`; give what is to be done, in order."""
+        return self._handlers[type(event)](event, now_s)
+
+    def start(self) -> list[Effect]:
+        """What to do first: start the task processes ahead."""
+        return self._pool.fill()
+
+    def outputs(self) -> list[tuple[str, str]]:
+        """The jobs that are held, with their output folders, as far as these are known."""
+        return [(job.job, job.output) for job in self._jobs.values() if job.output]
+
+    # --------------------------------------------------------------------------------------- time and session
+
+    def _tick(self, now_s: float) -> list[Effect]:
+        effects = self._session.tick(now_s)
+        effects += self._pool.fill()
+        if not self._session.id:
+            return effects
+        effects += self._preparation.tick(now_s)
+        if now_s >= self._next_news_s:
+            self._next_news_s = now_s + TICK_S
+            effects += self._progress()
+            for running in self._running.values():
+                effects += self._flush_log(running)
+        return effects
+
+    def _received(self, event: Received, now_s: float) -> list[Effect]:
+        messages, effects = self._session.receive(event.envelope, now_s)
+        for message in messages:
+            handler = self._handlers.get(type(message))
+            if handler is None:
+                effects.append(Note(f"the coordinator sent {type(message).__name__}, which agents do not take"))
+            else:
+                effects += handler(message, now_s)
+        return effects
+
+    def _line_blocked(self, event: LineBlocked, now_s: float) -> list[Effect]:
+        return self._session.drop("the coordinator takes no messages", now_s) if event.numbered else []
+
+    def _session_begun(self, now_s: float) -> list[Effect]:
+        effects: list[Effect] = []
+        ready = [job.job for job in self._jobs.values() if job.stage is Stage.READY]
+        for inventory in inventories(list(self._running), list(self._outcomes), list(self._kept), ready):
+            effects += self._session.send(inventory)
+        effects += self._preparation.session_begun(now_s)
+        while self._log_backlog:
+            effects += self._session.send(self._log_backlog.popleft())
+        for attempt in list(self._outcomes):
+            effects += self._tell_outcome(attempt)
+        return effects
+
+    def _heartbeat(self, message: Heartbeat, _now_s: float) -> list[Effect]:
+        """A failure is answered by the next heartbeat that has it received; a success by its grant or drop."""
+        for attempt, outcome in list(self._outcomes.items()):
+            if isinstance(outcome.message, AttemptFailed) and 0 < outcome.number <= message.received:
+                del self._outcomes[attempt]
+        return []
+
+    def _progress(self) -> list[Effect]:
+        news = [running for running in self._running.values() if running.news]
+        effects: list[Effect] = []
+        for start in range(0, len(news), PROGRESS_PER_MESSAGE):
+            some = news[start : start + PROGRESS_PER_MESSAGE]
+            effects += self._session.send(Progress(tuple((r.attempt, r.records, r.bytes_read) for r in some)))
+        for running in news:
+            running.news = False
+        return effects
+
+    def _flush_log(self, running: Running) -> list[Effect]:
+        if not running.log:
+            return []
+        lines = LogLines(running.attempt, "".join(running.log))
+        running.log.clear()
+        if not self._session.id:
+            self._log_backlog.append(lines)
+        return self._session.send(lines)
+
+    def _stop(self, event: StopAsked, _now_s: float) -> list[Effect]:
+        return [*self._session.send(Leave(event.reason)), Exit(0, event.reason)]
+
+    # --------------------------------------------------------------------------------------- attempts
+
+    def _results(self, message: Results, _now_s: float) -> list[Effect]:
+        job = self._jobs.get(message.job)
+        if job is not None:
+            job.add_results(message)
+        return []
+
+    def _run(self, message: RunAttempt, _now_s: float) -> list[Effect]:
+        attempt = message.attempt
+        if attempt in self._running or attempt in self._outcomes or attempt in self._kept:
+            return []
+        job = self._jobs.get(attempt.task.job)
+        if job is None or job.stage is not Stage.READY:
+            failure = Failure(FailureKind.LOST, "the worker was given an attempt of a job that it is not ready for")
+            return self._finish(attempt, AttemptFailed(attempt, self._signed(failure, attempt)))
+        process, effects = self._pool.take(job.job, self._preparation.folder(job.job), Role.RUNNING)
+        process.attempt = attempt
+        self._running[attempt] = Running(attempt, process.number)
+        news = job.sources_after(process.told)
+        process.told = job.version
+        for start in range(0, len(news), SOURCES_PER_MESSAGE):
+            effects.append(Tell(process.number, AddSources(news[start : start + SOURCES_PER_MESSAGE])))
+        return [*effects, Tell(process.number, Run(attempt, message.previous))]
+
+    def _granted(self, message: Granted, _now_s: float) -> list[Effect]:
+        if self._outcomes.pop(message.attempt, None) is not None:
+            self._kept[message.attempt] = None
+        return []
+
+    def _drop(self, attempt: AttemptId) -> list[Effect]:
+        """Stop the attempt if it runs, and delete what it made."""
+        running = self._running.pop(attempt, None)
+        process = None if running is None else self._pool.get(running.process)
+        if process is not None:
+            process.stopped = attempt
+            return self._pool.kill(process, drop=attempt)  # deleted when it is dead: until then it may write
+        known = self._outcomes.pop(attempt, None) is not None or attempt in self._kept
+        self._kept.pop(attempt, None)
+        return [DeleteAttempt(attempt, self._preparation.output(attempt.task.job))] if known else []
+
+    def _finish(self, attempt: AttemptId, message: AttemptDone | AttemptFailed) -> list[Effect]:
+        running = self._running.pop(attempt, None)
+        effects = self._flush_log(running) if running is not None else []
+        self._outcomes[attempt] = Outcome(message)
+        return effects + self._tell_outcome(attempt)
+
+    def _tell_outcome(self, attempt: AttemptId) -> list[Effect]:
+        outcome = self._outcomes[attempt]
+        try:
+            effects = self._session.send(outcome.message)
+        except WireError as error:  # counters, warnings or digests beyond what a frame may hold
+            failure = Failure(FailureKind.FATAL, f"the attempt's outcome cannot be told: {error}")
+            outcome.message = AttemptFailed(attempt, self._signed(failure, attempt))
+            effects = self._session.send(outcome.message)
+        outcome.number = self._session.sent if self._session.id else 0
+        return effects
+
+    def _signed(self, failure: Failure, attempt: AttemptId | None = None) -> Failure:
+        return signed(failure, self._worker, attempt)
+
+    # --------------------------------------------------------------------------------------- task processes
+
+    def _process_said(self, event: ProcessSaid, _now_s: float) -> list[Effect]:
+        process, message = self._pool.get(event.process), event.message
+        if process is None or process.role is Role.DYING:
+            return []
+        if isinstance(message, Doing):
+            running = self._running.get(process.attempt) if process.attempt else None
+            if running is not None:
+                running.records, running.bytes_read = message.records, message.bytes_read
+                running.path, running.offset, running.news = message.path, message.offset, True
+            return []
+        if isinstance(message, JobProbed):
+            return self._preparation.probed(process, message)
+        if isinstance(message, OutputCleaned):
+            notes: list[Effect] = [Note(message.problem)] if message.problem else []
+            return notes + self._pool.kill(process)
+        if message.attempt != process.attempt:
+            return [Note(f"{message.attempt} was not running in the process that says it is over")]
+        if isinstance(message, TaskDone):
+            effects = self._finish(message.attempt, AttemptDone(message.attempt, message.done))
+            return effects + self._pool.release(process)
+        return self._task_failed(process, message)
+
+    def _task_failed(self, process: TaskProcess, message: TaskFailed) -> list[Effect]:
+        failure = self._signed(message.failure, message.attempt)
+        effects = self._finish(message.attempt, AttemptFailed(message.attempt, failure))
+        return effects + self._pool.kill(process, drop=message.attempt)
+
+    def _process_printed(self, event: ProcessPrinted, _now_s: float) -> list[Effect]:
+        process = self._pool.get(event.process)
+        if process is not None:
+            process.tail.add(event.text)
+            if process.attempt in self._running:
+                self._running[process.attempt].printed(event.text)
+        return []
+
+    def _process_ended(self, event: ProcessEnded, _now_s: float) -> list[Effect]:
+        process = self._pool.ended(event.process)
+        if process is None:
+            return []
+        effects: list[Effect] = []
+        attempt = process.drop
+        if process.attempt is not None:
+            attempt = process.attempt
+            running, tail = self._running[attempt], process.tail.text()
+            effects += self._finish(
+                attempt, AttemptFailed(attempt, self._signed(death(running, event.how, tail), attempt))
+            )
+        elif process.role is Role.PROBING and process.job in self._jobs:
+            text = f"the task process died ({event.how}) while it loaded the job's code and looked at the inputs"
+            effects += self._preparation.refuse(
+                self._jobs[process.job], replace(problem(text), stderr=process.tail.text())
+            )
+        elif process.role is not Role.DYING:
+            effects.append(Note(f"an idle task process ended: {event.how}; {process.tail.text()}"))
+        if process.stopped is not None:  # its slot is free only now
+            effects += self._session.send(AttemptFailed(process.stopped, self._signed(CANCELLED, process.stopped)))
+        if attempt is not None and process.job not in self._ending:
+            effects.append(DeleteAttempt(attempt, self._preparation.output(attempt.task.job)))
+        if process.used:
+            effects += self._pool.fill()  # one that died unused is replaced at the next tick: never in a hot loop
+        return effects + self._end_job(process.job)
+
+    # --------------------------------------------------------------------------------------- jobs' beginning and end
+
+    def _prepare(self, message: PrepareJob, now_s: float) -> list[Effect]:
+        if message.job in self._ending:
+            self._ending[message.job].again = message
+            return []
+        return self._preparation.prepare(message, now_s)
+
+    def _forget(self, message: ForgetJob, _now_s: float) -> list[Effect]:
+        if not JOB_ID.fullmatch(message.job) or message.job in self._ending:
+            return []
+        self._jobs.pop(message.job, None)
+        self._ending[message.job] = EndingJob(message.clean_output)
+        for table in (self._running, self._outcomes, self._kept):
+            for attempt in [attempt for attempt in table if attempt.task.job == message.job]:
+                del table[attempt]
+        effects: list[Effect] = []
+        for process in self._pool.of_job(message.job):
+            process.stopped = process.stopped or process.attempt
+            effects += self._pool.kill(process)
+        return effects + self._end_job(message.job)
+
+    def _end_job(self, job: str) -> list[Effect]:
+        """Delete a job that is over once nothing of it runs any more."""
+        if job not in self._ending or self._pool.of_job(job):
+            return []
+        ending = self._ending.pop(job)
+        effects: list[Effect] = [DeleteJob(job, ending.output)]
+        if ending.again is not None:
+            effects += self._prepare(ending.again, float("-inf"))
+        return effects
+
+    def _output_left(self, event: OutputLeft, _now_s: float) -> list[Effect]:
+        process, effects = self._pool.take("", "", Role.CLEANING)
+        return [*effects, Tell(process.number, CleanOutput(event.job, event.output))]

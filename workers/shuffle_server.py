@@ -1,0 +1,149 @@
+"""The shuffle server: serves slices of this worker's runs and parts to other workers' task processes.
+
+    python -P -m workers.shuffle_server --listen ADDRESS --folder JOBS --life-fd N
+
+A process of its own, so that serving never delays the agent's heartbeats. It prints the address that it is bound to as
+its first line, and exits when the life pipe closes. Reads only: files are named by integers and a checked job id.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from mapreduce.config import FETCH_PIECE_BYTES
+from mapreduce.dataflow.shuffle.block_file import BlockIndex, read_index
+from mapreduce.errors import CorruptBlockError, WireError
+from mapreduce.plan import AttemptId, part_file_name, run_file_name
+from workers.agent_jobs import JOB_ID
+from workers.shuffle_messages import (
+    PART,
+    BytesReply,
+    BytesRequest,
+    Gone,
+    Reply,
+    SliceReply,
+    SliceRequest,
+    decode,
+    encode,
+)
+
+REQUEST_BYTES = 16 << 10  # no honest request is nearly as large
+INDEXES_KEPT = 64  # files whose indexes are kept: a reducer asks for each once, but many reducers ask for the same
+FRAMES_PER_TURN = 64  # answered before the life pipe is looked at again
+
+
+class ShuffleServer:
+    """Answers requests for the files below `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._indexes: OrderedDict[Path, BlockIndex] = OrderedDict()
+
+    def answer(self, request: SliceRequest | BytesRequest) -> Reply:
+        """Look up or read what was asked for; whatever hinders is told as Gone."""
+        try:
+            path = self._path(request.attempt, request.spill)
+            if isinstance(request, SliceRequest):
+                found = self._index(path).slice(request.partition)
+                return SliceReply(request.request, replace(found, path=""))
+            return BytesReply(request.request, self._read(path, request))
+        except FileNotFoundError:
+            return Gone(request.request, "the file is not there")
+        except OSError as error:
+            return Gone(request.request, f"the file cannot be read: {error.strerror}")
+        except (CorruptBlockError, IndexError, WireError) as error:
+            return Gone(request.request, str(error))
+
+    def _path(self, attempt: AttemptId, spill: int) -> Path:
+        if not JOB_ID.fullmatch(attempt.task.job):
+            msg = "not the id of a job"
+            raise WireError(msg)
+        name = part_file_name(attempt) if spill == PART else run_file_name(attempt, spill)
+        return self._folder / attempt.task.job / name
+
+    def _index(self, path: Path) -> BlockIndex:
+        index = self._indexes.pop(path, None) or read_index(path)
+        self._indexes[path] = index
+        if len(self._indexes) > INDEXES_KEPT:
+            self._indexes.popitem(last=False)
+        return index
+
+    def _read(self, path: Path, request: BytesRequest) -> bytes:
+        if not 0 < request.length <= FETCH_PIECE_BYTES or request.offset < 0:
+            msg = f"a piece has 1 to {FETCH_PIECE_BYTES} bytes, not {request.length} at {request.offset}"
+            raise WireError(msg)
+        with path.open("rb") as file:
+            data = os.pread(file.fileno(), request.length, request.offset)
+        if len(data) < request.length:
+            msg = f"the file ends before byte {request.offset + request.length}"
+            raise WireError(msg)
+        return data
+
+
+def serve(sock: zmq.Socket[bytes], server: ShuffleServer, life_fd: int) -> None:
+    """Answer until the life pipe closes."""
+    poller = zmq.Poller()
+    poller.register(sock, zmq.POLLIN)
+    poller.register(life_fd, zmq.POLLIN)
+    while True:
+        ready = dict(poller.poll())
+        if life_fd in ready and not os.read(life_fd, 4096):
+            return
+        for _ in range(FRAMES_PER_TURN):
+            try:
+                identity, *frames = sock.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            try:
+                (frame,) = frames
+                request = decode(frame)
+            except (WireError, ValueError) as error:
+                print(f"shuffle server: dropped a frame: {error}", file=sys.stderr)  # noqa: T201 - its log
+                continue
+            if isinstance(request, SliceRequest | BytesRequest):
+                sock.send_multipart([identity, encode(server.answer(request))])
+
+
+def bind(context: zmq.Context[Any], address: str) -> zmq.Socket[bytes]:
+    """Make the listening socket. Raises ZMQError for an address that cannot be used."""
+    sock: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+    sock.linger = 0
+    sock.sndhwm = 0  # what waits for a peer is bounded by the credits of its fetch machine
+    sock.maxmsgsize = REQUEST_BYTES
+    sock.ipv6 = "[" in address
+    sock.bind(address)
+    return sock
+
+
+def main(arguments: list[str]) -> int:
+    """Serve; give the exit code: 0 when the life pipe closed, 2 when the address cannot be used."""
+    parser = argparse.ArgumentParser(prog="workers.shuffle_server", description=__doc__)
+    parser.add_argument("--listen", required=True)
+    parser.add_argument("--folder", required=True, type=Path)
+    parser.add_argument("--life-fd", required=True, type=int)
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with zmq.Context() as context:
+        try:
+            sock = bind(context, options.listen)
+        except zmq.ZMQError as error:
+            print(f"--listen {options.listen}: {error.strerror}", file=sys.stderr)  # noqa: T201 - its log
+            return 2
+        sys.stdout.write(sock.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0") + "\n")
+        sys.stdout.flush()
+        with sock:
+            serve(sock, ShuffleServer(options.folder), options.life_fd)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,198 @@
+"""A task process: serves one job's code, one attempt at a time, until its agent is gone or has it killed.
+
+Owns the step from commands to the data plane's functions and back. Everything that user code prints goes through the
+log pipe, file descriptors 1 and 2 included. A user's project may bring its own `workers` package, which then takes the
+place of ours in `sys.modules`: so nothing of ours is imported after start-up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+from mapreduce.dataflow.manifest import remove_attempts
+from mapreduce.dataflow.probe import check_probe
+from mapreduce.dataflow.split_file import split_at
+from mapreduce.dataflow.task import TaskSetup, failure_of, run_commit, run_map, run_reduce
+from mapreduce.errors import MapReduceError
+from mapreduce.loader import LoadedJob, load
+from mapreduce.plan import Done, Failure, FailureKind, Probe, Split, TaskKind
+from mapreduce.protocol import plain
+from mapreduce.protocol.messages import Results
+from mapreduce.tracebacks import user_traceback
+from workers.scratch import blob_path, fetch_path
+from workers.shuffle_messages import MESSAGE_TYPES as SHUFFLE_TYPES
+from workers.task_link import TaskLink
+from workers.task_messages import (
+    MESSAGE_TYPES,
+    AddSources,
+    CleanOutput,
+    Doing,
+    JobProbed,
+    LoadJob,
+    OutputCleaned,
+    ProbeJob,
+    Run,
+    TaskDone,
+    TaskFailed,
+)
+from workers.task_sources import Sources
+
+# The annotations of our messages are looked up in our modules, which a user's `workers` may replace.
+plain.prepare(*MESSAGE_TYPES.values(), *SHUFFLE_TYPES.values(), Results, Probe, Split)
+
+PROGRESS_S = 0.25  # between reports of progress: people see no more
+
+
+def run_task_process(link: int, logs: int, arguments: list[str]) -> int:
+    """Be a task process in this freshly forked process; give the exit code. `arguments` are worker id and name."""
+    os.dup2(logs, 1)
+    os.dup2(logs, 2)
+    os.close(logs)
+    for name, fd in (("stdout", 1), ("stderr", 2)):
+        stream = open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115 - it lives as long as the process
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    faulthandler.enable(file=2)  # a crash in native code says where
+    worker, name = arguments
+    return TaskProcess(TaskLink(socket.socket(fileno=link)), worker, name).serve()
+
+
+class TaskProcess:
+    """Serves one job. A job that does not load fails whatever is asked of it."""
+
+    def __init__(self, link: TaskLink, worker: str, name: str) -> None:
+        self._link = link
+        self._name = name
+        self._sources = Sources(worker)
+        self._folder = Path()
+        self._job: LoadedJob | None = None
+        self._problem: Failure | None = None
+        self._plan: bytes | None = None
+
+    def serve(self) -> int:
+        """Do what the agent says until it is gone."""
+        while (message := self._link.receive()) is not None:
+            if isinstance(message, LoadJob):
+                self._load(message)
+            elif isinstance(message, ProbeJob):
+                self._probe(message)
+            elif isinstance(message, AddSources):
+                for packed in message.packed:
+                    self._sources.add(packed)
+            elif isinstance(message, Run):
+                self._run(message)
+            elif isinstance(message, CleanOutput):
+                self._clean(message)
+        return 0
+
+    def _load(self, message: LoadJob) -> None:
+        self._folder = Path(message.folder)
+        try:
+            self._job = load(blob_path(self._folder, "code").read_bytes())
+        except BaseException as error:  # noqa: BLE001 - the user's module ran: whatever it raised is reported
+            self._problem = self._load_failure(error)
+
+    def _load_failure(self, error: BaseException) -> Failure:
+        text = str(error) if isinstance(error, MapReduceError) else f"{type(error).__name__}: {error}"
+        first, _, rest = text.partition("\n")
+        trace = rest if isinstance(error, MapReduceError) else user_traceback(error)
+        return Failure(FailureKind.FATAL, f"worker {self._name}: {first}", traceback=trace, worker=self._name)
+
+    def _probe(self, message: ProbeJob) -> None:
+        if self._job is None:
+            _flush()
+            self._link.send(JobProbed(message.job, "", self._problem))
+            return
+        problem = None
+        try:
+            check_probe(plain.unpack(Probe, blob_path(self._folder, "probe").read_bytes()))
+        except (MapReduceError, OSError) as error:
+            problem = Failure(FailureKind.FATAL, f"worker {self._name}: {error}", worker=self._name)
+        _flush()
+        self._link.send(JobProbed(message.job, self._job.options.output, problem))
+
+    def _run(self, message: Run) -> None:
+        attempt = message.attempt
+        if self._job is None:
+            assert self._problem is not None, "an attempt of a job that was never loaded"
+            self._link.send(TaskFailed(attempt, self._problem))
+            return
+        reporter = Reporter(self._link)
+        setup = TaskSetup(self._job, attempt, self._folder, message.previous)
+        setup.on_progress = lambda records, size: reporter.report(setup, records, size)
+        try:
+            done = self._attempt(setup, reporter)
+        except BaseException as error:  # noqa: BLE001 - judged and reported, SystemExit and KeyboardInterrupt as well
+            failure = failure_of(error, setup)
+            _flush()
+            self._link.send(TaskFailed(attempt, failure))
+        else:
+            _flush()
+            self._link.send(TaskDone(attempt, done))
+
+    def _attempt(self, setup: TaskSetup, reporter: Reporter) -> Done:
+        attempt = setup.attempt
+        task = attempt.task
+        if task.kind is TaskKind.MAP and task.step == 0:
+            split = self._split(task.index)
+            if split.pieces:
+                reporter.start(split.pieces[0].path, split.pieces[0].start)
+            return run_map(setup, split)
+        if task.kind is TaskKind.COMMIT:
+            return run_commit(setup, self._sources.parts(task.step))
+        fetched = fetch_path(self._folder, attempt)
+        try:
+            if task.kind is TaskKind.MAP:
+                return run_map(setup, None, self._sources.part_slices(task.step - 1, task.index, self._folder, fetched))
+            slices = self._sources.run_slices(task.step, task.index, self._folder, fetched)
+            return run_reduce(setup, slices)
+        finally:
+            fetched.unlink(missing_ok=True)
+
+    def _split(self, index: int) -> Split:
+        if self._plan is None:
+            self._plan = blob_path(self._folder, "plan").read_bytes()
+        return split_at(self._plan, index)
+
+    def _clean(self, message: CleanOutput) -> None:
+        problem = ""
+        try:
+            remove_attempts(message.output, message.job)
+        except (MapReduceError, OSError) as error:
+            problem = f"the unfinished output of job {message.job} below {message.output} stays: {error}"
+        self._link.send(OutputCleaned(message.job, problem))
+
+
+class Reporter:
+    """Reports the progress of one attempt, at most every PROGRESS_S."""
+
+    def __init__(self, link: TaskLink) -> None:
+        self._link = link
+        self._next_s = 0.0
+
+    def start(self, path: str, offset: int) -> None:
+        """Say where the attempt begins, in case it dies at its first record."""
+        self._link.send(Doing(0, 0, path, offset))
+
+    def report(self, setup: TaskSetup, records: int, size: int) -> None:
+        """Say how far the attempt is, if it is time."""
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + PROGRESS_S
+        path, offset = setup.place() or (None, None)
+        self._link.send(Doing(records, size, path, offset))
+
+
+def _flush() -> None:
+    """Let all that was printed be in the pipe before the outcome is told."""
+    for stream in (sys.stdout, sys.stderr):
+        # User code may have put another stream there, or closed it: its text is its own loss.
+        with contextlib.suppress(ValueError, OSError, AttributeError):
+            stream.flush()

@@ -1,0 +1,83 @@
+"""From the sources of an attempt to slices of local files: what lies here is read here, the rest is fetched."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mapreduce.dataflow.shuffle.block_file import Slice, open_slice
+from mapreduce.errors import InputLostError, MapReduceError
+from mapreduce.plan import part_file_name, run_file_name
+from mapreduce.protocol import plain
+from mapreduce.protocol.messages import Results, Source
+from workers.shuffle_client import fetch
+from workers.shuffle_fetch import Wanted
+from workers.shuffle_messages import PART, SliceRequest
+
+
+class Sources:
+    """The committed results of one job, as far as this process was told. `worker` is the own worker's id."""
+
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+        self._known: dict[tuple[int, bool], dict[int, Source]] = {}
+
+    def add(self, packed: bytes) -> None:
+        """Learn a source, which replaces an earlier one of the same task. `packed` is a Results."""
+        results = plain.unpack(Results, packed)
+        known = self._known.setdefault((results.step, results.of_maps), {})
+        for source in results.sources:
+            known[source.attempt.task.index] = source
+
+    def parts(self, step: int) -> list[Source]:
+        """The parts of a step, in order."""
+        return self._sorted(step, of_maps=False)
+
+    def part_slices(self, step: int, index: int, folder: Path, fetched: Path) -> list[Slice]:
+        """One part of a step, as a readable slice. Raises InputLostError, DiskFullError."""
+        source = self._known.get((step, False), {}).get(index)
+        if source is None:
+            msg = f"part {index} of step {step + 1} was not told to this worker: a defect of the coordinator"
+            raise MapReduceError(msg)
+        return self._slices([(source, PART)], 0, folder, fetched)
+
+    def run_slices(self, step: int, partition: int, folder: Path, fetched: Path) -> list[Slice]:
+        """One partition of all runs of a step, in the order of (map task, spill). Raises InputLostError, DiskFullError.
+
+        `folder` is the job's scratch folder here; slices of other workers are fetched into the file `fetched`.
+        """
+        sources = self._sorted(step, of_maps=True)
+        wanted = [(source, spill) for source in sources for spill in range(source.done.runs)]
+        return self._slices(wanted, partition, folder, fetched)
+
+    def _sorted(self, step: int, *, of_maps: bool) -> list[Source]:
+        known = self._known.get((step, of_maps), {})
+        return [known[index] for index in sorted(known)]
+
+    def _slices(self, files: list[tuple[Source, int]], partition: int, folder: Path, fetched: Path) -> list[Slice]:
+        """Slices of the given spills (or of a part), in the same order."""
+        slices: dict[int, Slice] = {}
+        remote: list[Wanted] = []
+        for place, (source, spill) in enumerate(files):
+            attempt = source.attempt
+            local = self._local_folder(source, folder)
+            if local is not None:
+                name = part_file_name(attempt) if spill == PART else run_file_name(attempt, spill)
+                slices[place] = open_slice(str(local / name), partition, attempt)
+            elif source.address:
+                remote.append(Wanted(place, source.address, SliceRequest(place, attempt, spill, partition)))
+            else:
+                raise InputLostError(attempt, f"worker {source.worker} is gone or serves no intermediate data")
+        if remote:
+            slices |= fetch(remote, fetched)
+        return [slices[place] for place in range(len(files))]
+
+    def _local_folder(self, source: Source, folder: Path) -> Path | None:
+        """Where the source's files can be read on this machine, or None."""
+        if source.worker == self._worker:
+            return folder
+        if source.folder and not source.address:
+            theirs = Path(source.folder) / source.attempt.task.job
+            if os.access(theirs, os.R_OK | os.X_OK):
+                return theirs
+        return None
