@@ -15,17 +15,15 @@ from typing import Protocol, Self, TypeVar
 
 import zmq
 
-from mapreduce.client_state import (
+from mapreduce.client_events import (
     Answered,
     CancelWanted,
     Effect,
     Ended,
     Event,
-    JobConversation,
     NewLogs,
     NewStatus,
     Notice,
-    Question,
     Received,
     Refused,
     Send,
@@ -33,6 +31,7 @@ from mapreduce.client_state import (
     Tick,
     Unreachable,
 )
+from mapreduce.client_state import JobConversation, Question
 from mapreduce.errors import CoordinatorUnreachable, MapReduceError, UsageError, WireError
 from mapreduce.plan import JobSpec
 from mapreduce.protocol.messages import FromClient, JobStatus, LogEntry, ToClient

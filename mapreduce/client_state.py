@@ -9,8 +9,23 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from mapreduce.client_events import (
+    Answered,
+    CancelWanted,
+    Effect,
+    Ended,
+    Event,
+    NewLogs,
+    NewStatus,
+    Notice,
+    Received,
+    Refused,
+    Send,
+    Submitted,
+    Tick,
+    Unreachable,
+)
 from mapreduce.config import (
     BLOB_PIECE_BYTES,
     CLIENT_CONNECT_S,
@@ -27,7 +42,6 @@ from mapreduce.protocol.messages import (
     FromClient,
     GetLogs,
     JobStatus,
-    LogEntry,
     Logs,
     NeedBlobs,
     Rejected,
@@ -41,95 +55,6 @@ SILENCE_AGAIN_S = 60.0  # a coordinator that stays silent is mentioned again so 
 LOGS_PATIENCE_S = 2.0  # an ended job's last log lines are waited for so long, then the result matters more
 
 ENDED_STATES = frozenset({"done", "failed", "cancelled"})
-
-
-# ------------------------------------------------------------------------------------------- events and effects
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A message came; `number` is that of the request it answers."""
-
-    number: int
-    message: ToClient
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed."""
-
-
-@dataclass(frozen=True, slots=True)
-class CancelWanted:
-    """The user wants the job stopped."""
-
-
-Event = Received | Tick | CancelWanted
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send this message under this number."""
-
-    number: int
-    message: FromClient
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Tell the user."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class NewStatus:
-    """The job's status, newer than the last."""
-
-    status: JobStatus
-
-
-@dataclass(frozen=True, slots=True)
-class NewLogs:
-    """What tasks printed since the last."""
-
-    entries: tuple[LogEntry, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """The coordinator has the job; it will run whether or not this client stays."""
-
-    job: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The job is over, with this status."""
-
-    status: JobStatus
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The question's answer."""
-
-    message: ToClient
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The coordinator will not do it; `reason` is its own."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unreachable:
-    """Nobody has ever answered at the address."""
-
-
-Effect = Send | Notice | NewStatus | NewLogs | Submitted | Ended | Answered | Refused | Unreachable
 
 
 # ------------------------------------------------------------------------------------------- machinery

@@ -27,7 +27,7 @@ from mapreduce.dataflow.split_file import encode_splits
 from mapreduce.errors import UsageError
 from mapreduce.job import Job, parse_size
 from mapreduce.package import build_package
-from mapreduce.plan import JobSpec, Split, StepShape, TaskOptions
+from mapreduce.plan import JobSpec, Limits, Split, StepShape, TaskOptions
 from mapreduce.protocol import plain
 from mapreduce.request import Request
 from mapreduce.targets import LoadedTarget, job_from_module, load_job
@@ -106,7 +106,7 @@ def plan(request: Request) -> Planned:
         encoding_errors=request.encoding_errors or job.encoding_errors,
         seed=job.seed,
         steps=shapes_of(job, len(splits), reducers),
-        limits=request.limits,
+        limits=request.limits or Limits(),
         compress=request.compress,
     )
     code = build_package(loaded, params, options)

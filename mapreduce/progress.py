@@ -11,9 +11,10 @@ import re
 import shutil
 import time
 from collections import deque
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from mapreduce.protocol.messages import JobStatus, LogEntry, StepStatus
+if TYPE_CHECKING:
+    from mapreduce.protocol.messages import JobStatus, LogEntry, StepStatus
 
 RATE_WINDOW_S = 5.0  # the rate is of the last seconds: long enough to be steady, short enough to be now
 LEFT_AFTER_S = 3.0  # no guess of the time left before this

@@ -7,10 +7,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mapreduce.config import USER_ATTEMPTS
-from mapreduce.plan import Limits
 
 if TYPE_CHECKING:
     from mapreduce.job import Job
+    from mapreduce.plan import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,4 +35,4 @@ class Request:
     user_attempts: int = USER_ATTEMPTS
     slots: int | None = None
     compress: bool = True
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits | None = None

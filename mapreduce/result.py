@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mapreduce.protocol.messages import JobStatus
-
 if TYPE_CHECKING:
     import polars as pl
 
+    from mapreduce.protocol.messages import JobStatus
     from mapreduce.runners.private import PrivateFolder
 
 SHOWN = 3  # records in a Result's repr

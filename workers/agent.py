@@ -10,6 +10,7 @@ cannot be set up. This module is light: the fork server is started before anythi
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import socket
@@ -64,11 +65,15 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(options: Options, worker: str, server: Process, control: socket.socket) -> int:
-    # Imported only now, while the fork server does its own imports.
+    # Imported only now, while the fork server does its own imports; all of it stays, so that collecting is idle work.
+    gc.disable()
     from workers.agent_main import run_agent  # noqa: PLC0415 - see above
 
+    gc.enable()
     return run_agent(options, worker, server, control)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)  # all is closed: tearing the interpreter down would only keep whoever waits

@@ -16,6 +16,7 @@ from workers.agent_events import Effect, KillProcess, StartProcess, Tell
 from workers.task_messages import LoadJob
 
 TAIL_LINE_CHARS = 400  # of one line in a tail: twenty such lines stay far below FAILURE_TEXT_CHARS
+CRASH = "Fatal Python error: "  # how the interpreter's own report begins; the innermost frame comes first
 SPARE_PROCESSES = 1  # beyond the slots, for probing a job while others run: idle ones above that are killed
 
 
@@ -30,23 +31,30 @@ class Role(enum.StrEnum):
 
 
 class OutputTail:
-    """The last lines that a process wrote."""
+    """The last lines that a process wrote; of a crash that the interpreter reports, its first, where it happened."""
 
     def __init__(self) -> None:
         self._lines: deque[str] = deque(maxlen=STDERR_TAIL_LINES)
+        self._crash: list[str] = []
         self._last = ""
 
     def add(self, text: str) -> None:
         """Take more text, cut anywhere."""
         *lines, last = text.split("\n")
         for line in lines:
-            self._lines.append((self._last + line)[:TAIL_LINE_CHARS])
+            self._add_line((self._last + line)[:TAIL_LINE_CHARS])
             self._last = ""
         self._last = (self._last + last)[:TAIL_LINE_CHARS]
 
     def text(self) -> str:
         """The last lines, the unfinished one included."""
-        return "\n".join([*self._lines, self._last] if self._last else self._lines)
+        lines = self._crash or self._lines
+        return "\n".join([*lines, self._last] if self._last else lines)
+
+    def _add_line(self, line: str) -> None:
+        self._lines.append(line)
+        if line.startswith(CRASH) or 0 < len(self._crash) < STDERR_TAIL_LINES:
+            self._crash.append(line)
 
 
 @dataclass(slots=True)

@@ -128,7 +128,7 @@ class ForkServer:
             life.kill_orphans(self._children)
 
 
-def main(arguments: list[str]) -> int:
+def serve(arguments: list[str]) -> int:
     """Serve the socket whose descriptor is the first argument; the others are every task process's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Python 3.12 warns that forking with threads is unsafe. The threads are those that importing Polars starts
@@ -141,7 +141,3 @@ def main(arguments: list[str]) -> int:
     gc.freeze()  # so that a child's collections neither visit nor copy what all share
     ForkServer(control, arguments[1:]).serve()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

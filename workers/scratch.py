@@ -13,7 +13,6 @@ import fcntl
 import os
 import secrets
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,14 +122,11 @@ def delete_tree(folder: Path) -> None:
 
 
 def _check_own(folder: Path) -> None:
-    """Refuse a folder that another user made: what lies in it would be theirs to change."""
-    facts = folder.stat()
-    if facts.st_uid != os.getuid():
-        msg = f"scratch folder {folder} belongs to another user (uid {facts.st_uid}); give another with --scratch"
+    """Refuse a folder that another user made: they could change what lies in it."""
+    owner = folder.stat().st_uid
+    if owner != os.getuid():
+        msg = f"scratch folder {folder} belongs to another user (uid {owner}); give another with --scratch"
         raise UsageError(msg)
-    if stat.S_IMODE(facts.st_mode) & 0o022:
-        # Others may put things there, as in /tmp: our own folders below are private, and their names random.
-        return
 
 
 @contextmanager

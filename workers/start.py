@@ -37,7 +37,7 @@ def start_fork_server(worker: str, name: str) -> tuple[Process, socket.socket]:
     ours, theirs = socket.socketpair()
     with theirs:
         fd = theirs.fileno()
-        return start_process("workers.fork_server", [str(fd), worker, name], [fd], None), ours
+        return start_process("workers.fork_main", [str(fd), worker, name], [fd], None), ours
 
 
 def wait_or_kill(process: Process, patience_s: float) -> int:

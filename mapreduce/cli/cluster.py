@@ -102,7 +102,7 @@ def submit(
     reducers: int | None,
     params: tuple[str, ...],
     overwrite: bool,
-    split_size: int | None,
+    split_size: str | None,
     encoding: str | None,
     encoding_errors: str | None,
     priority: int,

@@ -9,7 +9,6 @@ import click
 
 from mapreduce.config import DEFAULT_LISTEN
 from mapreduce.errors import UsageError
-from mapreduce.job import parse_size
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -17,21 +16,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 def example(*lines: str) -> str:
     """The end of a command's help: example lines that click must not wrap (its sign for that is a backspace)."""
     return "\b\n" + "\n".join(["Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)])
-
-
-class Size(click.ParamType[int]):
-    """A size such as 16MB; its value is in bytes."""
-
-    name = "SIZE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read the text, or say how sizes are written."""
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_size(value)
-        except UsageError as error:
-            self.fail(str(error), param, ctx)
 
 
 def read_params(texts: tuple[str, ...]) -> dict[str, Any]:
@@ -54,7 +38,7 @@ def job_options(command: F) -> F:
             click.option("--reducers", type=click.IntRange(min=1), help="Reduce tasks of a step (and output parts)."),
             click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="Set a job's parameter."),
             click.option("--overwrite", is_flag=True, help="Replace a former output, once the job is done."),
-            click.option("--split-size", type=Size(), help="Input of one map task, such as 16MB."),
+            click.option("--split-size", metavar="SIZE", help="Input of one map task, such as 16MB."),
             click.option("--encoding", help="Of the input text (default: what the job says, or utf-8)."),
             click.option(
                 "--encoding-errors",

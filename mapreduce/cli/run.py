@@ -57,7 +57,7 @@ def run(
     reducers: int | None,
     params: tuple[str, ...],
     overwrite: bool,
-    split_size: int | None,
+    split_size: str | None,
     encoding: str | None,
     encoding_errors: str | None,
     runner: str,

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mapreduce.dataflow import tsv
+from mapreduce.dataflow.disk import DISK_ERRORS, file_checksum, sync_folder
 from mapreduce.dataflow.manifest_file import (
     MANIFEST,
     PART,
@@ -27,8 +27,6 @@ from mapreduce.dataflow.manifest_file import (
     read_bytes,
     read_manifest,
 )
-from mapreduce.dataflow.outputs import TSV, file_checksum, read_part_records, sync_folder
-from mapreduce.dataflow.shuffle.block_file import DISK_ERRORS, open_slice, read_blocks
 from mapreduce.errors import DiskFullError, InputLostError, OutputError
 from mapreduce.plan import AttemptId, PartInfo, TaskId, TaskOptions, attempt_output_name
 
@@ -50,6 +48,7 @@ __all__ = [
 ]
 
 JOB_FILE = "_job.json"
+TSV = "tsv"  # the format whose parts are copied as they are; `outputs` has the others
 RESERVED_FILE = "_reserved"  # in the temporary folder: what the job found and made when it reserved the output
 COPY_BYTES = 1 << 20
 REREADS = 3  # a reader whose output is overwritten under it starts again; more often than this is no accident
@@ -250,6 +249,8 @@ def _remove_old_parts(folder: Path, manifest: Manifest, disk: Disk) -> None:
 def _warnings(manifest: Manifest) -> tuple[str, ...]:
     if manifest.format != TSV:
         return ()
+    from mapreduce.dataflow import tsv  # noqa: PLC0415 - imports Polars, which a client can do without
+
     texts = []
     for column, types in (("keys", manifest.key_types), ("values", manifest.value_types)):
         if len(types) > 1:
@@ -339,6 +340,8 @@ def read_output(output: str | Path) -> Iterator[tuple[Any, Any]]:
 
     Raises OutputError for a missing or damaged part, CorruptBlockError. Never unpickles.
     """
+    from mapreduce.dataflow.outputs import read_part_records  # noqa: PLC0415 - as above
+
     manifest, paths = _settled(output)
     for path in paths:
         try:
@@ -377,6 +380,9 @@ def _copied(path: Path) -> Iterator[bytes]:
 
 
 def _as_tsv(path: Path, *, keys: bool) -> Iterator[bytes]:
+    from mapreduce.dataflow import tsv  # noqa: PLC0415 - as above
+    from mapreduce.dataflow.shuffle.block_file import open_slice, read_blocks  # noqa: PLC0415 - as above
+
     for batch in read_blocks(open_slice(path, 0)):
         columns = []
         if keys:

@@ -27,7 +27,8 @@ from mapreduce.dataflow.columns import (
     value_series,
     values_list,
 )
-from mapreduce.dataflow.shuffle.block_file import DISK_ERRORS, BlockFileWriter, open_slice, read_blocks
+from mapreduce.dataflow.disk import DISK_ERRORS, file_checksum, sync_folder
+from mapreduce.dataflow.shuffle.block_file import BlockFileWriter, open_slice, read_blocks
 from mapreduce.dataflow.values import PICKLE_MARK
 from mapreduce.errors import DiskFullError, MapReduceError, OutputError, ValueTypeError
 from mapreduce.plan import PartInfo
@@ -37,7 +38,6 @@ FORMATS = (TSV, RECORDS)
 ANY = "any"  # the type of a column of the records format that is in the encoded lane: whatever each record has
 
 TEXT_ROWS = 65_536  # turned into text at a time: some megabytes
-CHECKSUM_READ_BYTES = 1 << 20
 READ_CHARS = 1 << 18  # of a part at a time, made into objects
 
 
@@ -227,24 +227,6 @@ def _refuse_pickles(batch: Batch) -> None:
         "are never pickles: emit a tuple or dict of its parts, or a str, from the function that makes it "
         "(dataclasses.asdict and vars help)"
     )
-
-
-def file_checksum(path: str | Path) -> str:
-    """Give the xxh3-64 of a file's bytes, in hex, read in pieces."""
-    total = xxhash.xxh3_64()
-    with Path(path).open("rb") as file:
-        while data := file.read(CHECKSUM_READ_BYTES):
-            total.update(data)
-    return total.hexdigest()
-
-
-def sync_folder(folder: str | Path) -> None:
-    """Make renames and new names in a folder durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def read_part_records(

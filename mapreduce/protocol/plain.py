@@ -43,7 +43,7 @@ def from_plain(cls: type[T], plain: Any) -> T:
     return result
 
 
-def prepare(*classes: type[Any]) -> None:
+def prepare(*classes: Any) -> None:
     """Work out now how these dataclasses are read, and not at their first use (when their module may be gone)."""
     for cls in classes:
         _converter(cls)

@@ -9,7 +9,6 @@ import types
 from dataclasses import replace
 from typing import NoReturn
 
-from mapreduce.cli import EXIT_JOB_FAILED
 from mapreduce.client import Listener
 from mapreduce.errors import JobFailed
 from mapreduce.loader import LoadedJob
@@ -95,7 +94,7 @@ def _debug(error: JobFailed) -> NoReturn:
     cause = error.__cause__ or error
     assert cause.__traceback__ is not None
     pdb.post_mortem(up_to_user(cause.__traceback__))
-    sys.exit(EXIT_JOB_FAILED)  # the failure has been shown
+    sys.exit(1)  # as for any failed job; its story has been told
 
 
 def up_to_user(traceback: types.TracebackType) -> types.TracebackType:

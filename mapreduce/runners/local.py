@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Self
 
 from mapreduce.config import USER_ATTEMPTS_LOCAL
 from mapreduce.errors import JobCancelled, JobFailed, MapReduceError, UsageError
-from mapreduce.protocol.messages import JobStatus
 from mapreduce.runners.private import PrivateFolder, short_parent
 
 if TYPE_CHECKING:
     from mapreduce.client import Listener
     from mapreduce.coordinator.server import CoordinatorServer
     from mapreduce.planner import Planned
+    from mapreduce.protocol.messages import JobStatus
     from mapreduce.request import Request
 
 AGENT_STARTS = 4  # an agent that dies is started again: its tasks may have been killed by a neighbour's memory use

@@ -6,17 +6,13 @@ import hashlib
 
 import pytest
 
-from mapreduce.client_state import (
-    LOGS_PATIENCE_S,
+from mapreduce.client_events import (
     Answered,
     CancelWanted,
     Ended,
-    JobConversation,
     NewLogs,
     NewStatus,
     Notice,
-    Phase,
-    Question,
     Received,
     Refused,
     Send,
@@ -24,6 +20,7 @@ from mapreduce.client_state import (
     Tick,
     Unreachable,
 )
+from mapreduce.client_state import LOGS_PATIENCE_S, JobConversation, Phase, Question
 from mapreduce.config import BLOB_PIECE_BYTES, CLIENT_CONNECT_S, CLIENT_SILENCE_S, WATCH_RENEW_S
 from mapreduce.plan import AttemptId, JobSpec, StepShape, TaskId, TaskKind
 from mapreduce.protocol.messages import (
