@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEMO := build/demo
+STDLIB = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
+# All but site-packages, which lies in between.
+STDLIB_SOURCES = '$(STDLIB)/*.py' '$(STDLIB)/[!s]*/**/*.py' '$(STDLIB)/s[!i]*/**/*.py'
 
 .PHONY: demo test check format clean
 
@@ -13,7 +17,10 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 demo: $(READY)  ## count the words of the Python standard library's own sources
-	$(BIN)/python -m mapreduce.demo_stdlib
+	$(BIN)/mapreduce run @word_count $(STDLIB_SOURCES) -o $(DEMO) --overwrite --encoding-errors replace
+	@echo 'The ten most frequent words of $(STDLIB):'
+	@cat $(DEMO)/part-* | LC_ALL=C sort -t "$$(printf '\t')" -k 2,2nr | head
+	@echo 'All of them, with how often: $(DEMO)/part-*'
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest

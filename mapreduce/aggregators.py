@@ -172,8 +172,11 @@ def _number(value: Any, name: str) -> Any:
     return value.item() if kind.__module__ == "numpy" and kind.__name__ != "ndarray" else value
 
 
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and value != value  # noqa: PLR0124 - NaN alone differs from itself
+def _is_nan(value: Any) -> bool:
+    kind = type(value)
+    if isinstance(value, float) or (kind.__module__ in {"numpy", "decimal"} and kind.__name__ != "ndarray"):
+        return bool(value != value)  # noqa: PLR0124 - NaN (NumPy's and Decimal's too, and NaT) alone differs from itself
+    return False
 
 
 def _less(one: Any, other: Any, name: str) -> bool:

@@ -17,7 +17,7 @@ from mapreduce.errors import JobDefinitionError
 from mapreduce.parameters import UNSET, Parameter, convert, make_parameter, merge_parameters
 from mapreduce.project import is_library_file, is_stdlib_file
 
-__all__ = ["Call", "Parameter", "convert_parameters", "read_call", "title_of"]
+__all__ = ["Call", "Parameter", "convert_parameters", "in_role", "read_call", "title_of"]
 
 CONTEXT = "ctx"  # the name of the keyword-only parameter that gets the context
 
@@ -96,6 +96,12 @@ def title_of(function: object) -> str:
     name = name.replace("<locals>.", "")
     code = _code_of(function)
     return name if code is None else f"{name} ({Path(code.co_filename).name}:{code.co_firstlineno})"
+
+
+def in_role(function: object, role: str) -> str:
+    """Name a function with its role, for sentences: "the mapper words (job.py:3)", and not "the mapper mapper"."""
+    title = title_of(function)
+    return f"the {title}" if title.partition(" ")[0] == role else f"the {role} {title}"
 
 
 def read_call(function: Any, role: str, *, first_step: bool = True) -> Call:
@@ -202,7 +208,7 @@ def _refuse_async(function: object, role: str) -> None:
     for candidate in (target, _call_method(target)):
         if inspect.iscoroutinefunction(candidate) or inspect.isasyncgenfunction(candidate):
             msg = (
-                f"the {role} {title_of(function)} is async: tasks run plain functions, one record after another; "
+                f"{in_role(function, role)} is async: tasks run plain functions, one record after another; "
                 f"write `def` instead of `async def`, or call asyncio.run(...) inside it"
             )
             raise JobDefinitionError(msg)
@@ -228,7 +234,7 @@ def _read_signature(function: object, signature: inspect.Signature, role: str) -
             raise JobDefinitionError(_refuse_default(function, signature, found, role))
     if CONTEXT in names:
         msg = (
-            f"the {role} {title_of(function)} takes `{CONTEXT}` as a positional parameter, part of the record: "
+            f"{in_role(function, role)} takes `{CONTEXT}` as a positional parameter, part of the record: "
             f"write `*, {CONTEXT}` to make it keyword-only"
         )
         raise JobDefinitionError(msg)
@@ -238,7 +244,7 @@ def _read_signature(function: object, signature: inspect.Signature, role: str) -
 def _parameter(function: object, found: inspect.Parameter, role: str) -> Parameter:
     annotation = UNSET if found.annotation is inspect.Parameter.empty else _resolved(found.annotation, function)
     default = UNSET if found.default is inspect.Parameter.empty else found.default
-    return make_parameter(found.name, annotation, default, f"the {role} {title_of(function)}")
+    return make_parameter(found.name, annotation, default, in_role(function, role))
 
 
 def _resolved(annotation: Any, function: object) -> Any:
@@ -264,7 +270,7 @@ def _refuse_default(function: object, signature: inspect.Signature, found: inspe
     ]
     head = ", ".join([*kept, "*", f"{found.name}={found.default!r}"])
     return (
-        f"the {role} {title_of(function)} has the positional parameter {found.name!r} with a default: positional "
+        f"{in_role(function, role)} has the positional parameter {found.name!r} with a default: positional "
         f"parameters are the record. Make it a parameter of the job by making it keyword-only: `def {role}({head})`"
     )
 
@@ -272,7 +278,7 @@ def _refuse_default(function: object, signature: inspect.Signature, found: inspe
 def _refuse_variadic(function: object, found: inspect.Parameter, role: str) -> str:
     stars = "*" if found.kind is inspect.Parameter.VAR_POSITIONAL else "**"
     return (
-        f"the {role} {title_of(function)} takes `{stars}{found.name}`, so it cannot be seen what it wants: name its "
+        f"{in_role(function, role)} takes `{stars}{found.name}`, so it cannot be seen what it wants: name its "
         f"parameters, as in `{_wanted(role, first_step=True)}` (a decorator should use functools.wraps)"
     )
 
@@ -289,7 +295,7 @@ def _check_positional(function: object, names: tuple[str, ...], role: str, *, fi
         return
     has = "no positional parameter" if not names else f"({', '.join(names)})"
     why = "" if first_step or role not in _MAPPERS else " (from the second step on it gets the previous step's pairs)"
-    msg = f"the {role} {title_of(function)} takes {has}; write `{_wanted(role, first_step=first_step)}`{why}"
+    msg = f"{in_role(function, role)} takes {has}; write `{_wanted(role, first_step=first_step)}`{why}"
     if len(names) > max(allowed):
         extra = ", ".join(names[max(allowed) :])
         msg += f"; if {extra} should be set from outside, make it keyword-only: `*, {extra}`"

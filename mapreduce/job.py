@@ -162,11 +162,11 @@ class Job:
         self.parameters = self._merge_parameters()
         self.name = _check_name(name) if name is not None else _default_name(self.resolved)
         self.named = name is not None
-        self.reducers = None if reducers is None else _check_int("reducers", reducers, 1, REDUCERS)
+        self.reducers = None if reducers is None else check_reducers(reducers)
         self.split_size = None if split_size is None else parse_size(split_size)
         self.seed = _check_int("seed", seed, 0, (1 << 64) - 1)
         self.encoding = _check_encoding(encoding)
-        self.encoding_errors = _check_choice("encoding_errors", encoding_errors, ENCODING_ERRORS)
+        self.encoding_errors = check_encoding_errors(encoding_errors)
 
     def _merge_parameters(self) -> tuple[Parameter, ...]:
         try:
@@ -198,6 +198,19 @@ def parse_size(size: int | str) -> int:
             raise JobDefinitionError(msg)
         size = int(float(match[1]) * _UNITS[match[2].lower()])
     return _check_int("split_size", size, 1, SPLIT_BYTES)
+
+
+def check_reducers(reducers: object) -> int:
+    """Give the number of reducers. Raises JobDefinitionError for one that no job can have."""
+    return _check_int("reducers", reducers, 1, REDUCERS)
+
+
+def check_encoding_errors(choice: object) -> str:
+    """Give what a bad byte does. Raises JobDefinitionError for what is no choice."""
+    if choice not in ENCODING_ERRORS:
+        msg = f"encoding_errors= must be one of {', '.join(ENCODING_ERRORS)}, not {choice!r}"
+        raise JobDefinitionError(msg)
+    return str(choice)
 
 
 def _rebuild(state: dict[str, Any]) -> Job:
@@ -293,13 +306,6 @@ def _check_int(option: str, value: object, low: int, high: int) -> int:
         msg = f"{option}= must be a whole number from {low:,} to {high:,}, not {value!r}"
         raise JobDefinitionError(msg)
     return value
-
-
-def _check_choice(option: str, value: object, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        msg = f"{option}= must be one of {', '.join(choices)}, not {value!r}"
-        raise JobDefinitionError(msg)
-    return str(value)
 
 
 def _check_encoding(encoding: object) -> str:

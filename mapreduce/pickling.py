@@ -10,17 +10,21 @@ import dis
 import functools
 import io
 import linecache
+import operator
+import sys
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from mapreduce.calls import title_of
+from mapreduce.calls import in_role
 from mapreduce.errors import PackagingError
 from mapreduce.job import Job
 
 DEPTH = 12  # how far into an object the culprit is searched: deeper ones are named by what holds them
 ITEMS = 1000  # of a container that are looked at in that search
+
+_Cached = functools._lru_cache_wrapper  # noqa: SLF001 - what functools.cache and lru_cache make has no other name
 
 
 @dataclass(slots=True)
@@ -41,12 +45,10 @@ def dump(value: object, what: str) -> Pickled:
 
     Raises PackagingError naming the attribute or variable that cannot travel; `what` names the whole.
     """
-    import cloudpickle  # noqa: PLC0415 - loaded for such objects alone: it costs a tenth of a small job's start
-
     result = Pickled()
     classes: dict[str, type] = {}
 
-    class Recorder(cloudpickle.Pickler):  # type: ignore[misc]  # untyped package
+    class Recorder(_pickler()):  # type: ignore[misc]  # untyped package
         def reducer_override(self, found: object) -> Any:
             reduced = super().reducer_override(found)
             by_reference = reduced is NotImplemented
@@ -54,7 +56,7 @@ def dump(value: object, what: str) -> Pickled:
                 result.modules.add(found.__name__)
             elif isinstance(found, types.FunctionType) and not by_reference:
                 _record_function(found, result)
-            elif isinstance(found, (type, types.FunctionType)) and by_reference:
+            elif isinstance(found, (type, types.FunctionType, _Cached)) and by_reference:
                 result.modules.add(found.__module__)
             elif isinstance(found, type) and found.__module__ == "__main__" and "." not in found.__qualname__:
                 classes[found.__name__] = found
@@ -69,6 +71,35 @@ def dump(value: object, what: str) -> Pickled:
         raise PackagingError(_blame(value, what, reason)) from error
     result.data = stream.getvalue()
     return result
+
+
+@functools.cache
+def _pickler() -> Any:
+    """The pickler of everything that travels by value: cloudpickle's, and it takes cached functions by value too."""
+    import cloudpickle  # noqa: PLC0415 - loaded for such objects alone: it costs a tenth of a small job's start
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # untyped package
+        def reducer_override(self, found: object) -> Any:
+            if isinstance(found, _Cached) and not _has_a_home(found):
+                return cached, (found.__wrapped__, found.cache_parameters())
+            return super().reducer_override(found)
+
+    return Pickler
+
+
+def cached(function: types.FunctionType, parameters: dict[str, Any]) -> Any:
+    """Put a function that travelled behind a cache again, as `functools.cache` or `lru_cache` did; it begins empty."""
+    return functools.lru_cache(**parameters)(function)
+
+
+def _has_a_home(found: Any) -> bool:
+    """Whether an object is found under its name in a module, which then travels as source or is installed."""
+    try:
+        return found.__module__ != "__main__" and (
+            operator.attrgetter(found.__qualname__)(sys.modules.get(found.__module__)) is found
+        )
+    except AttributeError:  # made inside a function, or under another name
+        return False
 
 
 def _record_function(function: types.FunctionType, result: Pickled) -> None:
@@ -106,10 +137,8 @@ def _imported(code: types.CodeType, package: str) -> Iterator[str]:
 
 
 def _travels(value: object) -> bool:
-    import cloudpickle  # noqa: PLC0415 - see dump
-
     try:
-        cloudpickle.dumps(value)
+        _pickler()(io.BytesIO(), protocol=5).dump(value)
     except Exception:  # noqa: BLE001 - the answer is the report: the search goes on for what raises
         return False
     return True
@@ -122,7 +151,7 @@ def _blame(value: object, what: str, reason: str) -> str:
             step = f" of step {number}" if len(value.resolved) > 1 else ""
             for call in plan.calls:
                 if not _travels(call.function):
-                    return _sentence(f"the {call.role}{step} {title_of(call.function)}", call.function, reason)
+                    return _sentence(in_role(call.function, call.role) + step, call.function, reason)
             if plan.reducer is not None and not _travels(plan.reducer):
                 return _sentence(f"the reducer{step} {plan.reducer!r}", plan.reducer, reason)
     return _sentence(what, value, reason)

@@ -7,7 +7,11 @@ This module does no I/O and imports nothing of ours.
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass, field
+
+# A job's id names folders and is in every message: short, and nothing in it may mean another place.
+JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,11 @@ def part_file_name(attempt: AttemptId) -> str:
     """The name of an intermediate part (what a step hands to the next), inside its job's scratch folder."""
     kind = attempt.task.kind.value
     return f"part-{attempt.task.step}-{kind}-{attempt.task.index}-{attempt.number}"
+
+
+def merge_folder_name(attempt: AttemptId) -> str:
+    """The name of the folder for what a reduce attempt's merge writes, inside its job's scratch folder."""
+    return f"merge-{attempt.task.step}-{attempt.task.index}-{attempt.number}"
 
 
 def attempt_output_name(attempt: AttemptId) -> str:

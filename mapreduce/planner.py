@@ -13,6 +13,7 @@ import re
 import secrets
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,14 +25,15 @@ from mapreduce.dataflow import inputs as dataflow_inputs
 from mapreduce.dataflow.manifest import prepare_output, remove_attempts
 from mapreduce.dataflow.probe import make_probe
 from mapreduce.dataflow.split_file import encode_splits
-from mapreduce.errors import UsageError
-from mapreduce.job import Job, parse_size
+from mapreduce.errors import OutputError, UsageError
+from mapreduce.job import Job, check_encoding_errors, check_reducers, parse_size
 from mapreduce.package import build_package
 from mapreduce.plan import JobSpec, Limits, Split, StepShape, TaskOptions
 from mapreduce.protocol import plain
 from mapreduce.request import Request
 from mapreduce.targets import LoadedTarget, job_from_module, load_job
 
+MAX_PRIORITY = 1_000_000  # fits a message, and leaves room between any two
 MAX_NAME_CHARS = 40  # of a job's name inside its id: ids are typed and lie in file names
 
 
@@ -76,7 +78,10 @@ def load(job: Job | ModuleType | str) -> Job | LoadedTarget:
         return job
     if isinstance(job, ModuleType):
         return job_from_module(job)
-    raise UsageError(f"a job is a Job, a module or a target such as 'jobs/word_count.py', not {type(job).__name__}")
+    raise UsageError(
+        f"a job is a Job (such as Job(my_mapper)), a module or a target (such as 'jobs/word_count.py'), "
+        f"not {type(job).__name__}"
+    )
 
 
 def plan(request: Request) -> Planned:
@@ -88,14 +93,18 @@ def plan(request: Request) -> Planned:
     job = loaded.job if isinstance(loaded, LoadedTarget) else loaded
     params = convert_parameters(job, request.params)
     encoding = request.encoding or job.encoding
+    if type(request.priority) is not int or abs(request.priority) > MAX_PRIORITY:
+        raise UsageError(f"a priority is a whole number up to {MAX_PRIORITY:,}, not {request.priority!r}")
     if not request.inputs:
         raise UsageError("no inputs: give files, folders or globs")
     files = dataflow_inputs.find_inputs(request.inputs)
+    _refuse_own_output(files, request.output)
     total = sum(file.size for file in files)
     split_size = job.split_size if request.split_size is None else parse_size(request.split_size)
     # An empty input still has one (empty) task, so that the job runs its course and its output exists.
     splits = dataflow_inputs.plan_splits(files, split_size, encoding) or (Split(()),)
-    reducers = request.reducers or job.reducers or dataflow_inputs.default_reducers(total)
+    reducers = request.reducers if request.reducers is not None else job.reducers
+    reducers = dataflow_inputs.default_reducers(total) if reducers is None else check_reducers(reducers)
     job_id = new_job_id(job.name, datetime.now(UTC), secrets.token_hex(2))
     options = TaskOptions(
         job=job_id,
@@ -103,7 +112,7 @@ def plan(request: Request) -> Planned:
         output_format=request.output_format,
         overwrite=request.overwrite,
         encoding=encoding,
-        encoding_errors=request.encoding_errors or job.encoding_errors,
+        encoding_errors=check_encoding_errors(request.encoding_errors or job.encoding_errors),
         seed=job.seed,
         steps=shapes_of(job, len(splits), reducers),
         limits=request.limits or Limits(),
@@ -111,6 +120,8 @@ def plan(request: Request) -> Planned:
     )
     code = build_package(loaded, params, options)
     notes = () if request.slots is None else dataflow_inputs.notes(splits, request.slots, split_size)
+    if not files:
+        notes = (*notes, "the inputs hold no file (in folders, names that begin with . or _ are skipped)")
     prepare_output(options.output, job_id, request.overwrite)
     try:
         probe = plain.pack(make_probe(files, Path(options.output), job_id))
@@ -120,6 +131,17 @@ def plan(request: Request) -> Planned:
     except BaseException:
         remove_attempts(Path(options.output), job_id)
         raise
+
+
+def _refuse_own_output(files: Sequence[dataflow_inputs.InputFile], output: str) -> None:
+    """Refuse inputs inside the output folder: the results of a former run would be read, and counted, as input."""
+    folder = Path(output).absolute()
+    inside = (f"{folder}{os.sep}", f"{folder.resolve()}{os.sep}")
+    for file in files:
+        if file.path.startswith(inside):
+            raise OutputError(
+                f"the input {file.path} lies in the output folder {folder}: name an output folder outside of the inputs"
+            )
 
 
 def _spec(

@@ -7,6 +7,7 @@ display that is being redrawn.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -21,6 +22,7 @@ LEFT_AFTER_S = 3.0  # no guess of the time left before this
 LEFT_FRACTION = 0.03  # and none from less than this share of the work
 REDRAW_S = 0.2  # a live display at most so often: people see no more
 PLAIN_EVERY_S = 5.0  # a plain line at most so often; a shorter job prints none
+ROOM_FOR_INTERRUPT = 3  # columns: ^C, and the cursor behind it
 WAITING_AFTER_S = 1.5  # a wait is mentioned once it has lasted this long: starting up is no news
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -41,6 +43,11 @@ def count(number: float) -> str:
     if number < 1_000_000:
         return f"{number:,.0f}"
     return f"{number / 1e6:,.2f} M" if number < 1e9 else f"{number / 1e9:,.2f} G"
+
+
+def records(number: int) -> str:
+    """So many records, for people."""
+    return f"{count(number)} record{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -92,9 +99,13 @@ class Meter:
         (first_s, first), (last_s, last) = self._samples[0], self._samples[-1]
         return max(0.0, (last - first) / (last_s - first_s)) if last_s > first_s else 0.0
 
+    def elapsed_s(self, now_s: float) -> float:
+        """How long the job has been under way, as far as is known here."""
+        return max(now_s - self._start_s, self.last.elapsed_s if self.last else 0.0)
+
     def left_s(self, now_s: float) -> float | None:
         """The time left, or None while it would be a mere guess."""
-        elapsed = now_s - self._start_s
+        elapsed = self.elapsed_s(now_s)
         done = share_done(self.last) if self.last else 0.0
         if elapsed < LEFT_AFTER_S or done < LEFT_FRACTION or done >= 1:
             return None
@@ -107,7 +118,7 @@ class Meter:
             return "starting"
         if status.waiting_for:
             return _clean(f"{status.name}: waiting for {status.waiting_for}")
-        parts = [_clean(f"{status.name}: {status.state}")]
+        parts = [_clean(f"{status.name}: {status.state} {duration(self.elapsed_s(now_s))}")]
         index = next((i for i, step in enumerate(status.steps) if not _finished(step)), len(status.steps) - 1)
         if status.steps:
             step = status.steps[index]
@@ -116,7 +127,8 @@ class Meter:
             parts.append(f"map {step.maps_done}/{step.shape.maps}")
             if step.shape.reduces:
                 parts.append(f"reduce {step.reduces_done}/{step.shape.reduces}")
-        parts.append(f"{count(self.records_per_s())} records/s")
+        if rate := self.records_per_s():  # none while a task is at its first records, or in the reduces
+            parts.append(f"{count(rate)} records/s")
         parts.append(f"{amount(status.shuffle_bytes)} shuffled")
         left = self.left_s(now_s)
         if left is not None:
@@ -130,8 +142,9 @@ def _clean(text: str) -> str:
 
 def summary(status: JobStatus, elapsed_s: float, place: str) -> list[str]:
     """The lines at a job's end: time, sizes, counters, warnings and `place`, where the output is ("" if nowhere)."""
-    lines = [f"{status.name}: {status.state} in {duration(elapsed_s)}  ({status.job})"]
-    sizes = f"  read {count(status.records_in)} records ({amount(status.bytes_in)}), wrote {count(status.records_out)}"
+    after = {"done": "in", "running": "for"}.get(status.state, "after")
+    lines = [f"{status.name}: {status.state} {after} {duration(elapsed_s)}  ({status.job})"]
+    sizes = f"  read {records(status.records_in)} ({amount(status.bytes_in)}), wrote {count(status.records_out)}"
     lines.append(f"{sizes}, shuffled {amount(status.shuffle_bytes)}")
     lines += [f"  {name} = {value:,}" for name, value in sorted(status.counters.items())]
     lines += [f"  warning: {warning}" for warning in status.warnings]
@@ -205,7 +218,7 @@ class LiveDisplay(Display):
         super().__init__(stream)
         self._drawn = False
         self._open_line = False  # what tasks printed last did not end its line
-        self._redraw_s = time.monotonic() + REDRAW_S
+        self._redraw_s = time.monotonic()
 
     def tick(self) -> None:
         """Redraw the line if it is time."""
@@ -216,9 +229,8 @@ class LiveDisplay(Display):
         waiting, since = self._waiting
         if waiting and now - since < WAITING_AFTER_S:
             return
-        width = shutil.get_terminal_size().columns - 1
         self._drawn = True
-        self._write(f"\r\x1b[K{self._meter.line(now)[:width]}")
+        self._write(f"\r\x1b[K{self._meter.line(now)[: self._width()]}")
 
     def above(self, text: str) -> None:
         """Wipe the line, write the text; the line comes back with the next redraw."""
@@ -227,6 +239,14 @@ class LiveDisplay(Display):
         self.close()
         self._write(text)
         self._open_line = not text.endswith("\n")
+
+    def _width(self) -> int:
+        """How much fits a line, with the ^C that a terminal shows after it: what wraps cannot be wiped."""
+        try:
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        except OSError:  # no terminal, as in tests
+            columns = 0
+        return (columns or shutil.get_terminal_size().columns) - ROOM_FOR_INTERRUPT
 
     def close(self) -> None:
         """Wipe the line."""
@@ -237,4 +257,5 @@ class LiveDisplay(Display):
 
 def display_for(stream: TextIO) -> Display:
     """A live display for a terminal, plain lines for anything else."""
-    return LiveDisplay(stream) if stream.isatty() else Display(stream)
+    live = stream.isatty() and os.environ.get("TERM") != "dumb"  # which cannot wipe a line
+    return LiveDisplay(stream) if live else Display(stream)

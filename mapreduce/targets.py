@@ -6,6 +6,7 @@ Refuses names that would take the place of other modules, and functions that loo
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib
@@ -134,8 +135,9 @@ def _demo_module(name: str) -> str:
     demos = demo_names()
     if name not in demos:
         near = difflib.get_close_matches(name, demos, n=1, cutoff=0.5)
-        hint = f"did you mean @{near[0]}? " if near else ""
-        msg = f"there is no demo @{name}: {hint}There are {', '.join('@' + demo for demo in demos) or 'none'}"
+        listed = ", ".join("@" + demo for demo in demos) or "none"
+        hint = f"did you mean @{near[0]}? There are {listed}" if near else f"there are {listed}"
+        msg = f"there is no demo @{name}: {hint}"
         raise JobDefinitionError(msg)
     return f"{DEMOS}.{name}"
 
@@ -185,7 +187,8 @@ def _import(name: str, place: str, root: Path | None) -> types.ModuleType:
     importlib.invalidate_caches()
     before = set(sys.modules)
     try:
-        module = importlib.import_module(name)
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints must not be taken for results
+            module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             _refuse_missing(place, error)

@@ -5,6 +5,7 @@ Owns the text that crosses process borders in place of exception objects.
 
 from __future__ import annotations
 
+import importlib
 import re
 import traceback
 
@@ -14,7 +15,7 @@ from mapreduce.project import is_engine_file
 
 _FOLDED = "<frames of the engine>"
 _FOLDED_LINE = re.compile(rf'^(.*)File "{_FOLDED}", line (\d+), in .*$', re.MULTILINE)
-_IMPORT_MACHINERY = "<frozen importlib"
+_IMPORT_MACHINERY = ("<frozen importlib", importlib.__file__)
 
 
 def user_traceback(exc: BaseException) -> str:

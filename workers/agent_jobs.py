@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import re
 from dataclasses import dataclass, field
 
 from mapreduce.config import BLOB_BYTES
@@ -13,7 +12,6 @@ from mapreduce.protocol.messages import BlobData, GetBlob, PrepareJob, Results, 
 from workers.agent_events import StorePiece
 
 BLOB_RETRY_S = 2.0  # a piece without an answer is asked for again: a coordinator answers within milliseconds
-JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")  # it names a folder: nothing in it may mean another place
 ROLES = ("code", "plan", "probe")
 
 
@@ -56,6 +54,7 @@ class HeldJob:
     stage: Stage = Stage.FETCHING
     output: str = ""
     problem: Failure | None = None
+    probe_deaths: int = 0
     version: int = 0
     sources: dict[tuple[int, bool, int], tuple[int, Source, bytes]] = field(default_factory=dict)
 

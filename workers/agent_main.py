@@ -13,13 +13,13 @@ import zmq
 
 from mapreduce.errors import MapReduceError, UsageError
 from mapreduce.protocol.messages import Register
+from mapreduce.versions import own_versions
 from workers.agent_shell import AgentShell, connect
 from workers.agent_state import AgentState
 from workers.disk import Disk
 from workers.processes import Processes
 from workers.scratch import Scratch, default_parent
 from workers.shuffle_process import ShuffleProcess, listen_address, public_address
-from workers.versions import own_versions
 
 if TYPE_CHECKING:
     from workers.agent import Options

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import PurePath
 
-from mapreduce.plan import Failure, FailureKind
+from mapreduce.config import DIED_ATTEMPTS
+from mapreduce.plan import JOB_ID, Failure, FailureKind
 from mapreduce.protocol.messages import BlobData, NoBlob, Prepared, PrepareJob
 from workers.agent_attempts import signed
 from workers.agent_events import BlobBroken, BlobStored, Effect, Tell
-from workers.agent_jobs import JOB_ID, HeldJob, Stage, problem
+from workers.agent_jobs import HeldJob, Stage, problem
 from workers.agent_pool import Pool, Role, TaskProcess
 from workers.agent_session import Session
 from workers.task_messages import JobProbed, ProbeJob
@@ -90,9 +92,11 @@ class Preparation:
         if job is None or not job.stored(event.role):
             return []
         job.stage = Stage.PROBING
+        return self._probe(job) + self._pool.load_ahead(job.job, self.folder(job.job))
+
+    def _probe(self, job: HeldJob) -> list[Effect]:
         process, effects = self._pool.take(job.job, self.folder(job.job), Role.PROBING)
-        effects.append(Tell(process.number, ProbeJob(job.job)))
-        return effects + self._pool.load_ahead(job.job, self.folder(job.job))
+        return [*effects, Tell(process.number, ProbeJob(job.job))]
 
     def blob_broken(self, event: BlobBroken, _now_s: float) -> list[Effect]:
         """A blob could not be stored."""
@@ -113,6 +117,20 @@ class Preparation:
             return effects + self.refuse(job, message.problem)
         job.stage = Stage.READY
         return effects + self._session.send(Prepared(job.job))
+
+    def probe_died(self, process: TaskProcess, how: str) -> list[Effect]:
+        """The process that loaded and probed a job died: try another, since the neighbours may be at fault."""
+        job = self.jobs.get(process.job)
+        if job is None or job.stage is not Stage.PROBING:
+            return []
+        job.probe_deaths += 1
+        if job.probe_deaths < DIED_ATTEMPTS:
+            return self._probe(job)
+        text = (
+            f"the task process died ({how}) while it loaded the job's code and looked at the inputs, "
+            f"{DIED_ATTEMPTS} times in a row"
+        )
+        return self.refuse(job, replace(problem(text), stderr=process.tail.text()))
 
     def refuse(self, job: HeldJob, failure: Failure) -> list[Effect]:
         """Say that this worker cannot run a job."""

@@ -110,7 +110,7 @@ class Session:
         return [message], []
 
     def _welcome(self, envelope: Envelope, welcome: Welcome, now_s: float) -> tuple[list[Delivery], list[Effect]]:
-        if envelope.session == self.id:
+        if envelope.session == self.id or welcome.worker not in {"", self._register.worker}:
             return [], []
         # A second Register makes the coordinator end the first session: its latest word counts.
         self.id = envelope.session

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
 from mapreduce.config import TICK_S
 from mapreduce.errors import WireError
-from mapreduce.plan import AttemptId, Failure, FailureKind
+from mapreduce.plan import JOB_ID, AttemptId, Failure, FailureKind
 from mapreduce.protocol.messages import (
     AttemptDone,
     AttemptFailed,
@@ -56,7 +55,7 @@ from workers.agent_events import (
     Tell,
     Tick,
 )
-from workers.agent_jobs import JOB_ID, Stage, problem
+from workers.agent_jobs import Stage
 from workers.agent_pool import Pool, Role, TaskProcess
 from workers.agent_prepare import Preparation
 from workers.agent_session import Session, SessionBegun
@@ -309,11 +308,8 @@ class AgentState:
             effects += self._finish(
                 attempt, AttemptFailed(attempt, self._signed(death(running, event.how, tail), attempt))
             )
-        elif process.role is Role.PROBING and process.job in self._jobs:
-            text = f"the task process died ({event.how}) while it loaded the job's code and looked at the inputs"
-            effects += self._preparation.refuse(
-                self._jobs[process.job], replace(problem(text), stderr=process.tail.text())
-            )
+        elif process.role is Role.PROBING:
+            effects += self._preparation.probe_died(process, event.how)
         elif process.role is not Role.DYING:
             effects.append(Note(f"an idle task process ended: {event.how}; {process.tail.text()}"))
         if process.stopped is not None:  # its slot is free only now

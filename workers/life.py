@@ -45,15 +45,25 @@ def adopt_orphans() -> None:
 
 
 def kill_orphans(known: Iterable[int]) -> None:
-    """Kill the children of this process that it did not fork: what user code started and left behind (Linux)."""
+    """Kill the children of this process that it did not fork: what user code started and left behind (Linux).
+
+    Those in the session of one of `known` are spared: it lives, and may need what it started (`server &` in a shell).
+    """
     if not LINUX:
         return
     try:
         text = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii")
     except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN: process groups have to do
         return
-    for pid in {int(word) for word in text.split()} - set(known):
-        kill_group(pid)
+    forked = set(known)
+    for pid in {int(word) for word in text.split()} - forked:
+        try:
+            session = os.getsid(pid)
+        except ProcessLookupError:
+            log.debug("process %d is gone already", pid)
+            continue
+        if session not in forked:
+            kill_group(pid)
 
 
 def kill_group(pid: int) -> None:

@@ -19,7 +19,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mapreduce.errors import UsageError
-from mapreduce.plan import AttemptId, attempt_output_name, part_file_name, run_file_name
+from mapreduce.plan import (
+    AttemptId,
+    TaskKind,
+    attempt_output_name,
+    merge_folder_name,
+    part_file_name,
+    run_file_name,
+)
 
 PREFIX = "agent-"
 DEAD_PREFIX = "dead-"
@@ -96,9 +103,11 @@ def fetch_path(folder: Path, attempt: AttemptId) -> Path:
 
 
 def delete_attempt(folder: Path, attempt: AttemptId) -> None:
-    """Delete what an attempt made in its job's folder: runs, part, fetched slices."""
+    """Delete what an attempt made in its job's folder: runs, part, fetched slices, the merge's files."""
     for path in (folder / part_file_name(attempt), fetch_path(folder, attempt)):
         path.unlink(missing_ok=True)
+    if attempt.task.kind is TaskKind.REDUCE:
+        delete_tree(folder / merge_folder_name(attempt))
     if not folder.is_dir():
         return
     start = run_file_name(attempt, 0)[:-1]

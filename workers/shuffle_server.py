@@ -22,8 +22,7 @@ import zmq
 from mapreduce.config import FETCH_PIECE_BYTES
 from mapreduce.dataflow.shuffle.block_file import BlockIndex, read_index
 from mapreduce.errors import CorruptBlockError, WireError
-from mapreduce.plan import AttemptId, part_file_name, run_file_name
-from workers.agent_jobs import JOB_ID
+from mapreduce.plan import JOB_ID, AttemptId, part_file_name, run_file_name
 from workers.shuffle_messages import (
     PART,
     BytesReply,

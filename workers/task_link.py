@@ -7,6 +7,9 @@ server, which have other things to do. `TaskLink` blocks: it is the end of a tas
 from __future__ import annotations
 
 import array
+import contextlib
+import errno
+import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -142,21 +145,41 @@ class TaskLink:
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(True)
         self._sock = sock
+        self._owner = os.getpid()
         self._reader = FrameReader()
         self._ready: list[LinkMessage] = []
         self._lock = threading.Lock()
 
     def send(self, message: LinkMessage) -> None:
-        """Send the whole message. Raises OSError when the agent is gone."""
+        """Send the whole message. Raises OSError if the agent is gone, WireError if user code closed our socket."""
+        self._only_owner()
         frame = encode(message)
-        with self._lock:
+        with self._lock, _closed_by_user_code():
             self._sock.sendall(frame)
 
     def receive(self) -> LinkMessage | None:
         """Wait for a message; None when the agent is gone. Raises WireError for a frame that is not ours."""
+        self._only_owner()
         while not self._ready:
-            data = self._sock.recv(READ_BYTES)
+            with _closed_by_user_code():
+                data = self._sock.recv(READ_BYTES)
             if not data:
                 return None
             self._ready.extend(self._reader.feed(data))
         return self._ready.pop(0)
+
+    def _only_owner(self) -> None:
+        """End a copy of the process that user code has forked and let come back here: two would speak as one."""
+        if os.getpid() != self._owner:
+            os._exit(1)
+
+
+@contextlib.contextmanager
+def _closed_by_user_code() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.EBADF, errno.ENOTSOCK}:
+            raise
+        msg = "the task process lost its agent: user code has closed a descriptor that it did not open (os.closerange?)"
+        raise WireError(msg) from None

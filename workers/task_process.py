@@ -129,7 +129,7 @@ class TaskProcess:
         try:
             done = self._attempt(setup, reporter)
         except BaseException as error:  # noqa: BLE001 - judged and reported, SystemExit and KeyboardInterrupt as well
-            failure = failure_of(error, setup)
+            failure = _judge(error, setup)
             _flush()
             self._link.send(TaskFailed(attempt, failure))
         else:
@@ -188,6 +188,14 @@ class Reporter:
         self._next_s = now_s + PROGRESS_S
         path, offset = setup.place() or (None, None)
         self._link.send(Doing(records, size, path, offset))
+
+
+def _judge(error: BaseException, setup: TaskSetup) -> Failure:
+    """Describe what an attempt raised; where a user's exception cannot even be shown, what its `__str__` raised."""
+    try:
+        return failure_of(error, setup)
+    except BaseException as second:  # noqa: BLE001 - of the user's code as well, and described in its place
+        return failure_of(second, setup)
 
 
 def _flush() -> None:

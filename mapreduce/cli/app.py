@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from mapreduce.cli.jobs import cancel, jobs, logs, status, workers
 from mapreduce.cli.options import example
 from mapreduce.cli.run import run
 from mapreduce.cli.show import demo, describe
+from mapreduce.cli.streams import drop_stdout, fill_closed_streams, writing_stdout
 from mapreduce.errors import MapReduceError, UsageError
 
 
@@ -67,12 +67,14 @@ def run_script(path: str, arguments: Sequence[str]) -> int:
 
 
 def _guarded(command: click.Command, arguments: Sequence[str], name: str) -> int:
+    fill_closed_streams()
     with _stopping_signals():
         try:
             # Not command.main(): that has exit codes of its own for closed pipes and interrupts.
             with command.make_context(name, list(arguments)) as context:
                 code = command.invoke(context)
-            sys.stdout.flush()
+            with writing_stdout():
+                pass  # what is still buffered
         except click.exceptions.Exit as end:
             return end.exit_code
         except click.ClickException as error:
@@ -84,17 +86,9 @@ def _guarded(command: click.Command, arguments: Sequence[str], name: str) -> int
             click.echo(f"{error}", err=True)
             return EXIT_USAGE if isinstance(error, UsageError) else EXIT_JOB_FAILED
         except BrokenPipeError:
-            _close_stdout()
+            drop_stdout()
             return 0  # whoever read has had enough, as with `| head`
     return code if isinstance(code, int) else 0
-
-
-def _close_stdout() -> None:
-    """Let what is still buffered go nowhere, so that the interpreter's last flush is quiet too."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    with contextlib.suppress(OSError, ValueError):  # no stdout, or one that is no file
-        os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from mapreduce.cli import EXIT_INTERRUPTED
-from mapreduce.cli.options import address_option, example, job_options, read_params
+from mapreduce.cli.options import address_option, example, job_options, read_params, refuse_empty
 from mapreduce.config import DEFAULT_LISTEN
 from mapreduce.errors import UsageError
 
@@ -88,7 +88,14 @@ def worker(*, address: str, listen: str | None, slots: int | None, scratch: Path
 )
 @click.argument("job")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="The folder for the results.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(file_okay=False),
+    callback=refuse_empty,
+    help="The folder for the results.",
+)
 @address_option
 @job_options
 @click.option("--priority", type=int, default=0, show_default=True, help="Jobs of a higher priority go first.")
@@ -131,8 +138,10 @@ def submit(
         priority=priority,
     )
     display = display_for(sys.stderr)
-    submission = Submission(address, request)
+    submission: Submission | None = None
     try:
+        display.tick()  # the job's module may take long to import
+        submission = Submission(address, request)
         submission.submit(display)
         if detach:
             print(submission.job)
@@ -141,7 +150,7 @@ def submit(
         status = submission.wait(display)
     except KeyboardInterrupt:
         display.close()
-        if submission.submitted:
+        if submission is not None and submission.submitted:
             where = (
                 ""
                 if address == os.environ.get("MAPREDUCE_COORDINATOR", DEFAULT_LISTEN)

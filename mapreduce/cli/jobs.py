@@ -26,6 +26,9 @@ def jobs(*, address: str, as_json: bool) -> None:
     if as_json:
         _print_json([_plain(job) for job in found])
         return
+    if not found:
+        click.echo(f"the coordinator at {address} has no jobs yet", err=True)
+        return
     rows = [("ID", "STATE", "MAPS", "REDUCES", "TIME", "SUBMITTED", "OUTPUT")]
     for job in found:
         maps = f"{sum(s.maps_done for s in job.steps)}/{sum(s.shape.maps for s in job.steps)}"
@@ -99,11 +102,15 @@ def logs(*, job: str, address: str, as_json: bool) -> None:
 @json_option
 def cancel(*, job: str, address: str, as_json: bool) -> None:
     """Stop a job and remove what it has written so far."""
+    from mapreduce.client_state import ENDED_STATES  # noqa: PLC0415 - as above
     from mapreduce.runners.cluster import cancel_job, get_status  # noqa: PLC0415 - as above
 
-    ended = cancel_job(address, get_status(address, job).job)
+    before = get_status(address, job)
+    ended = cancel_job(address, before.job)
     if as_json:
         _print_json(_plain(ended))
+    elif before.state in ENDED_STATES:
+        print(f"{ended.job}: had ended already ({ended.state})")
     else:
         print(f"{ended.job}: {ended.state}")
 
@@ -118,6 +125,9 @@ def workers(*, address: str, as_json: bool) -> None:
     found = list_workers(address)
     if as_json:
         _print_json([_plain(worker) for worker in found])
+        return
+    if not found:
+        click.echo(f"no worker has registered: start one with `mapreduce worker --coordinator {address}`", err=True)
         return
     rows = [("NAME", "SLOTS", "RUNNING", "LAST HEARD", "ADDRESS", "VERSIONS", "NOTE")]
     for worker in found:

@@ -31,6 +31,13 @@ def read_params(texts: tuple[str, ...]) -> dict[str, Any]:
     return params
 
 
+def refuse_empty(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Refuse an output folder without a name, as from a shell variable that is not set."""
+    if value == "":
+        raise click.BadParameter("it is empty: name a folder")
+    return value
+
+
 def job_options(command: F) -> F:
     """The options that say how a job is run, wherever it is run."""
     for option in reversed(

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mapreduce.cli.options import example, job_options, read_params
+from mapreduce.cli.options import example, job_options, read_params, refuse_empty
+from mapreduce.cli.streams import writing_stdout
 from mapreduce.errors import UsageError
 from mapreduce.request import Request
 from mapreduce.runners.private import PrivateFolder
@@ -36,7 +37,13 @@ SHOWN_ON_TERMINAL = 50  # records: about a screen
 )
 @click.argument("job")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", type=click.Path(file_okay=False), help="The folder for the results (default: stdout).")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False),
+    callback=refuse_empty,
+    help="The folder for the results (default: stdout).",
+)
 @click.option("-j", "--slots", type=click.IntRange(min=1), help="Tasks at a time (default: the usable processors).")
 @job_options
 @click.option(
@@ -140,7 +147,10 @@ def _spooled(request: Request, folder: Path) -> Request:
         raise UsageError("standard input (-) can be read once only")
     path = folder / "stdin"
     with path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
+        try:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        except OSError as error:
+            raise UsageError(f"standard input cannot be copied to {folder}: {error.strerror}") from error
     return replace(request, inputs=tuple(str(path) if given == "-" else given for given in request.inputs))
 
 
@@ -148,12 +158,8 @@ def print_records(folder: Path) -> None:
     """Print a finished output as TSV: all of it into a pipe or file, the beginning on a terminal."""
     from mapreduce.dataflow.manifest import write_tsv_to  # noqa: PLC0415 - as above
 
-    stream = sys.stdout.buffer
-    if not sys.stdout.isatty():
-        write_tsv_to(stream, folder)
-        stream.flush()
-        return
-    left_out = write_tsv_to(stream, folder, SHOWN_ON_TERMINAL)
-    stream.flush()
-    if left_out:
-        print(f"… {left_out:,} more: give -o DIR to keep them, or pipe them on", flush=True)
+    limit = SHOWN_ON_TERMINAL if sys.stdout.isatty() else None
+    with writing_stdout():
+        left_out = write_tsv_to(sys.stdout.buffer, folder, limit)
+        if left_out:
+            print(f"… {left_out:,} more: give -o DIR to keep them, or pipe them on")

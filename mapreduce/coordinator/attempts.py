@@ -20,6 +20,7 @@ from mapreduce.protocol.messages import Dropped, Granted, LogEntry, LogLines, Pr
 
 COUNTER_BYTES = 100_000  # of all steps' counters: they travel in RunAttempt and JobStatus, within a control frame
 COUNTER_VALUE_BYTES = 12  # of a counter on the wire beside its name
+COUNTER_LIMIT = 1 << 63  # what a message and the journal can hold: larger totals have no bytes
 LOG_ENTRY_BYTES = 48 << 10  # so that a page of Logs always has room for one
 CUT_MARK = "\n[more output is not kept]\n"
 
@@ -51,6 +52,10 @@ def _is_current(run: JobRun, place: Place, worker: Worker, attempt: AttemptId) -
 
 def _commit(core: Core, run: JobRun, place: Place, worker: Worker, outcome: Done) -> None:
     record, (stage, index) = run.record, place
+    problem = _unfit_counters(run, stage, outcome.counters)
+    if problem is not None:
+        jobs.fail(core, run, problem, str(record.task(stage, index)))
+        return
     attempt = core.attempt_at(run, place)
     run.stop(place)
     old = record.stages[stage].revoked.get(index, b"")
@@ -58,10 +63,6 @@ def _commit(core: Core, run: JobRun, place: Place, worker: Worker, outcome: Done
     run.committed(place)
     core.tell(worker, Granted(attempt))
     core.touch(record.id)
-    problem = _too_many_counters(run, stage) if outcome.counters else None
-    if problem is not None:
-        jobs.fail(core, run, problem, str(attempt.task))
-        return
     if record.stages[stage].kind is TaskKind.COMMIT:
         jobs.end(core, run, JobState.DONE)
         return
@@ -72,13 +73,21 @@ def _commit(core: Core, run: JobRun, place: Place, worker: Worker, outcome: Done
         jobs.move_on(core, run)
 
 
-def _too_many_counters(run: JobRun, stage: int) -> str | None:
-    """Say so if the job's counters no longer fit the messages that carry them."""
+def _unfit_counters(run: JobRun, stage: int, new: dict[str, int]) -> str | None:
+    """Say so if with these the job's counters would no longer fit the messages and the journal that hold them."""
+    if not new:
+        return None
     counted = run.record.counted
-    names = len(counted[run.record.stages[stage].step].values)
-    if names > COUNTERS:
+    step = counted[run.record.stages[stage].step]
+    if len(step.values.keys() | new.keys()) > COUNTERS:
         return f"the job counts under more than {COUNTERS} names: counters are for totals; yield such facts as records"
-    size = sum(len(name.encode()) + COUNTER_VALUE_BYTES for step in counted for name in step.values)
+    for name, value in new.items():
+        if abs(value) + sum(step.sizes.get(name, 0) for step in counted) >= COUNTER_LIMIT:
+            return f"the job's counter {clip(name, 200)!r} grows beyond 64 bits: count in a larger unit"
+    fresh = [name for name in new if name not in step.values]
+    size = sum(
+        len(name.encode()) + COUNTER_VALUE_BYTES for names in (*(s.values for s in counted), fresh) for name in names
+    )
     if size > COUNTER_BYTES:
         return (
             f"the names of the job's counters take {size} bytes; {COUNTER_BYTES} are allowed: use fewer or shorter ones"

@@ -108,7 +108,7 @@ class BlobStore:
         for sha256, since_s in tuple(self._unused_since.items()):
             if now_s - since_s >= UNUSED_S:
                 with _reporting(self._folder):
-                    (self._folder / sha256).unlink()
+                    (self._folder / sha256).unlink(missing_ok=True)
                 del self._sizes[sha256], self._unused_since[sha256]
 
 

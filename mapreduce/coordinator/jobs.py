@@ -8,23 +8,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mapreduce.config import JOBS_REMEMBERED
+from mapreduce.config import CONTROL_FRAME_BYTES, JOBS_REMEMBERED, LOST_ATTEMPTS
 from mapreduce.coordinator import entries as e
 from mapreduce.coordinator.core import Core
 from mapreduce.coordinator.durable import output_key
 from mapreduce.coordinator.job_run import JobRun, Prepared
-from mapreduce.coordinator.records import JobRecord
+from mapreduce.coordinator.records import DIGEST_BYTES, JobRecord
 from mapreduce.coordinator.roster import Worker
 from mapreduce.coordinator.states import JobState
 from mapreduce.coordinator.text import fitting
-from mapreduce.plan import Failure, FailureKind, JobSpec, TaskKind
+from mapreduce.plan import JOB_ID, Failure, FailureKind, JobSpec, TaskKind
 from mapreduce.protocol.messages import Accepted, CancelAttempt, ForgetJob, NeedBlobs, PrepareJob, Rejected
 
 MAX_STEPS = 50  # of a job: their shapes fit a status message many times over
 MAX_TASKS = 1_000_000  # of a stage: five times the largest plan, and its tables fit in memory
-MAX_ID_BYTES = 64  # of a job's id: it is in every message
+MAX_REDUCES = CONTROL_FRAME_BYTES // 2 // DIGEST_BYTES  # of a step: a map's outcome holds a digest for each
 MAX_TEXT_BYTES = 4096  # of a path (as PATH_MAX), a name or a title
 SHA256_CHARS = 64
+SHOWN_CHARS = 100  # of an id that is none, in an answer
 
 
 def submit(core: Core, spec: JobSpec, missing_blobs: tuple[str, ...]) -> Accepted | NeedBlobs | Rejected:
@@ -55,11 +56,19 @@ def _problem(spec: JobSpec) -> str | None:
     sizes = [size for shape in spec.steps for size in (shape.maps, shape.reduces)]
     if not all(0 <= size <= MAX_TASKS for size in sizes):
         return f"a step has 0 to {MAX_TASKS} tasks of a kind, not {max(sizes, key=abs)}"
+    reduces = max(shape.reduces for shape in spec.steps)
+    if reduces > MAX_REDUCES:
+        return f"a step has at most {MAX_REDUCES} reduce tasks, not {reduces}: give fewer with --reducers"
+    if not 1 <= spec.user_attempts <= LOST_ATTEMPTS:
+        return f"a task may fail 1 to {LOST_ATTEMPTS} times, not {spec.user_attempts}"
     for before, shape in zip(spec.steps, spec.steps[1:], strict=False):
         if shape.maps != before.parts:
             return f"a step after one with {before.parts} parts has as many maps, not {shape.maps}"
-    if not spec.job or len(spec.job.encode()) > MAX_ID_BYTES or spec.job == "last":
-        return f"a job's id has 1 to {MAX_ID_BYTES} bytes and is not 'last': {spec.job[:MAX_ID_BYTES]!r}"
+    if not JOB_ID.fullmatch(spec.job) or spec.job == "last":
+        return (
+            f"{spec.job[:SHOWN_CHARS]!r} cannot be a job's id: it has 1 to 64 of A-Z, a-z, 0-9, '_', '.' and '-', "
+            f"begins with a letter or digit, and is not 'last'"
+        )
     texts = [spec.name, spec.output, spec.submitter, *(shape.title for shape in spec.steps)]
     if max(len(text.encode()) for text in texts) > MAX_TEXT_BYTES:
         return f"a job's name, output and titles have at most {MAX_TEXT_BYTES} bytes each"
@@ -92,8 +101,9 @@ def ask_to_prepare(core: Core, run: JobRun, worker: Worker) -> None:
 def prepared(core: Core, worker: Worker, job: str, problem: Failure | None) -> None:
     """A worker is ready for a job, or says why it never will be."""
     run = core.runs.get(job)
-    if run is None:
-        return  # the agent was told to forget the job
+    if run is None:  # it ended while the worker was away, perhaps: its inventory does not name what is not ready
+        tell_to_forget(core, worker, job)
+        return
     core.touch(job)
     if problem is None:
         run.prepared[worker.id] = Prepared.READY

@@ -57,10 +57,10 @@ class Journal:
                 # Isolation None: transactions begin and end where this module says so.
                 self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
                 self._open(durable=durable)
+                self._log_places = dict(self._db.execute("SELECT job, MAX(place) + 1 FROM logs GROUP BY job"))
         except BaseException:
             self._release_lock()
             raise
-        self._log_places = dict(self._db.execute("SELECT job, MAX(place) + 1 FROM logs GROUP BY job"))
 
     def _take_lock(self) -> None:
         self._lock = (self.folder / "lock").open("wb")

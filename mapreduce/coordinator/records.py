@@ -55,24 +55,30 @@ class Stage:
 
 @dataclass(slots=True)
 class Counted:
-    """One step's user counters, and how many commits use each name (a name vanishes with its last)."""
+    """One step's user counters, and how many commits use each name (a name vanishes with its last).
+
+    `sizes` are the sums of absolute values: while they fit 64 bits, so does each sum of any of the commits.
+    """
 
     values: dict[str, int] = field(default_factory=dict)
     uses: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
 
     def add(self, counters: dict[str, int]) -> None:
         """Count a commit's counters."""
         for name, value in counters.items():
             self.values[name] = self.values.get(name, 0) + value
             self.uses[name] = self.uses.get(name, 0) + 1
+            self.sizes[name] = self.sizes.get(name, 0) + abs(value)
 
     def subtract(self, counters: dict[str, int]) -> None:
         """Take a revoked commit's counters back."""
         for name, value in counters.items():
             self.values[name] -= value
             self.uses[name] -= 1
+            self.sizes[name] -= abs(value)
             if not self.uses[name]:
-                del self.values[name], self.uses[name]
+                del self.values[name], self.uses[name], self.sizes[name]
 
 
 @dataclass(slots=True)

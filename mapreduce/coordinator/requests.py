@@ -62,7 +62,7 @@ def resolve(core: Core, text: str) -> JobRecord | Rejected:
         return Rejected(
             f"{len(found)} jobs begin with {text!r}: {', '.join(found[:NAMED_JOBS])}{more}; give more of the id"
         )
-    return Rejected(f"no job is called {text[: jobs.MAX_ID_BYTES]!r}; `mapreduce jobs` lists them")
+    return Rejected(f"no job is called {text[: jobs.SHOWN_CHARS]!r}; `mapreduce jobs` lists them")
 
 
 def _cancel(core: Core, job: str) -> Accepted | Rejected:

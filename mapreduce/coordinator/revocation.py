@@ -75,12 +75,13 @@ def compare(core: Core, run: JobRun, place: Place, old: bytes, outcome: Done) ->
     new = fingerprint(outcome)
     if old == new or stage == record.final:
         return True
+    readers = _readers(run, place, old, new)
     used = [
-        reader
-        for reader in _readers(run, place, old, new)
-        if reader in record.stages[stage + 1].commits or (stage + 1, reader) in run.running
+        reader for reader in readers if reader in record.stages[stage + 1].commits or (stage + 1, reader) in run.running
     ]
-    if not used:
+    # A worker that has not come back since the coordinator's start may be running any of them, on the earlier bytes.
+    fenced = readers if core.roster.awaits_news else used
+    if not fenced:
         return True
     task = record.task(stage, index)
     if outcome.pickled:
@@ -96,7 +97,7 @@ def compare(core: Core, run: JobRun, place: Place, old: bytes, outcome: Done) ->
         )
         jobs.fail(core, run, message, str(task))
         return False
-    core.record(e.Restarted(task, tuple(record.task(stage + 1, reader) for reader in used), run.last_number))
+    core.record(e.Restarted(task, tuple(record.task(stage + 1, reader) for reader in fenced), run.last_number))
     text = f"{task} made other records when it ran again; tasks that had read the earlier ones run again: {len(used)}"
     core.record(e.Warned(record.id, text))
     for reader in used:

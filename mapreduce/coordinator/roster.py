@@ -94,9 +94,12 @@ class Roster:
 
     def is_settled(self, now_s: float) -> bool:
         """Whether the workers of the coordinator's last life have said what they are running."""
-        if self._returning and now_s >= self._returned_by_s:
-            self._returning.clear()
-        return not self._returning
+        return not self._returning or now_s >= self._returned_by_s
+
+    @property
+    def awaits_news(self) -> bool:
+        """Whether a worker of the coordinator's last life has not said yet what it is running."""
+        return bool(self._returning)
 
     def find(self, identity: bytes, session: str) -> Worker | None:
         """Give the worker whose living session this is, from this peer."""

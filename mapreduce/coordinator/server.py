@@ -8,10 +8,8 @@ fails, or the core meets a defect, the server stops: what it has sent is on the 
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
-import sys
 import threading
 import time
 from pathlib import Path
@@ -39,6 +37,7 @@ from mapreduce.protocol.messages import (
     Submit,
 )
 from mapreduce.protocol.wire import Envelope, decode, encode
+from mapreduce.versions import own_versions
 
 BATCH_FRAMES = 500  # handed over before a journal transaction: one fsync for many, and still only milliseconds
 DRAIN_BATCHES = 20  # of frames at most before a Tick is due all the same: nobody can hold up the clock for ever
@@ -51,15 +50,6 @@ SWEEP_S = 30.0  # how often unused blobs are looked for
 STOP_S = 20.0  # for the thread to end: a round takes milliseconds, a snapshot a few seconds at worst
 
 _log = logging.getLogger(__name__)
-
-
-def own_versions() -> dict[str, str]:
-    """The versions that a worker must share with this process. Polars is asked of its metadata: it is never loaded."""
-    return {
-        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
-        "engine": importlib.metadata.version("mapreduce-engine"),
-        "polars": importlib.metadata.version("polars"),
-    }
 
 
 class CoordinatorServer:
@@ -255,7 +245,9 @@ class _Loop:
         for send in self._messages:
             try:
                 frame = encode(send.envelope)
-            except WireError as error:  # a defect, but no reason to stop for all: its session ends by the gap
+            except (WireError, ValueError, OverflowError) as error:
+                # Too large, or text or a number that has no bytes: a defect, but no reason to stop for all. Its session
+                # ends by the gap.
                 _log.error("not sent to %s: %s", send.identity.hex(), error)
                 continue
             self._socket.send_multipart([send.identity, frame])

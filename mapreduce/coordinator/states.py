@@ -44,7 +44,7 @@ def check_transition(job: str, old: JobState, new: JobState) -> None:
 def attempts_allowed(spec: JobSpec, kind: FailureKind) -> int:
     """How many attempts of one task may fail in this way: the last of them fails the job."""
     if kind is FailureKind.USER:
-        return max(1, spec.user_attempts)
+        return spec.user_attempts
     return _ATTEMPTS[kind]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from mapreduce.dataflow.keys import TAG_FLOAT, TAG_INT, decode_key, encode_key
-from mapreduce.dataflow.values import MARK, SCALARS, decode_value, encode_value, pack_flat
+from mapreduce.dataflow.values import MARK, SCALARS, Encoded, decode_value, encode_value, pack_flat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,6 +77,8 @@ def decode_key_column(series: pl.Series) -> list[Any]:
 def encode_value_list(values: list[Any]) -> pl.Series:
     """The encodings (Binary) of any values. Raises ValueTypeError for one that cannot even be pickled."""
     types = set(map(type, values))
+    if types == {Encoded}:
+        return pl.Series(values, dtype=pl.Binary)
     flat = types <= SCALARS or (types == {tuple} and SCALARS.issuperset(map(type, chain.from_iterable(values))))
     if flat:
         try:

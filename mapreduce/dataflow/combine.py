@@ -15,7 +15,7 @@ from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.emit import CHUNK_RECORDS, Emitter, Values, who
 from mapreduce.dataflow.keys import encode_key, normalise_key
 from mapreduce.dataflow.segments import by_hash, chunks
-from mapreduce.errors import KeyTypeError, RecordError, ValueTypeError
+from mapreduce.errors import KeyTypeError, RecordError
 from mapreduce.plan import Limits
 
 ALWAYS_COMBINED = 8192  # rows: costs a few milliseconds, and shows a combiner's mistakes on small inputs too
@@ -46,10 +46,10 @@ class Combiner:
         for keys, groups in chunks(part):
             self._combine(keys, groups, out_keys, out_values)
             if len(out_keys) >= CHUNK_RECORDS:
-                made.append(self._batch(out_keys, out_values))
+                made.append(make_batch(out_keys, out_values))
                 out_keys, out_values = [], []
         if out_keys or not made:
-            made.append(self._batch(out_keys, out_values))
+            made.append(make_batch(out_keys, out_values))
         return concat(made)
 
     def _combine(self, keys: list[Any], groups: list[Any], out_keys: list[Any], out_values: list[Any]) -> None:
@@ -64,19 +64,11 @@ class Combiner:
                     emitted, value = pair
                     if emitted is not key:
                         self._check_key(key, emitted)
+                    out_values.append(emitter.settled(key, value))
                     out_keys.append(key)
-                    out_values.append(value)
             except Exception:
                 self._site.blame(self._call.title, shorten(key))
                 raise
-
-    def _batch(self, keys: list[Any], values: list[Any]) -> Batch:
-        try:
-            return make_batch(keys, values)
-        except ValueTypeError as error:
-            self._site.blame(self._call.title)
-            msg = f"{who(self._call)} emitted a value that cannot be kept: {error}"
-            raise ValueTypeError(msg) from error
 
     def _check_key(self, key: Any, emitted: Any) -> None:
         try:

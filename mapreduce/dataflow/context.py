@@ -50,9 +50,11 @@ _TOO_MANY_COUNTERS = (
 
 
 def _check_counter_name(name: object) -> None:
-    if type(name) is not str or not 0 < len(name) <= config.COUNTER_NAME_CHARS:
-        msg = f"a counter's name is a str of 1 to {config.COUNTER_NAME_CHARS} characters, not {name!r:.200}"
+    if type(name) is not str or not 0 < len(printable(name).encode()) <= config.COUNTER_NAME_CHARS:
+        msg = f"a counter's name is a str of 1 to {config.COUNTER_NAME_CHARS} bytes in UTF-8, not {name!r:.200}"
         raise RecordError(msg)
+    if printable(name) != name:
+        raise RecordError(f"a counter's name is text, and {name!r} has a lone surrogate, which no encoding takes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +102,13 @@ class Site:
 
 @dataclass(slots=True)
 class Warnings:
-    """The warnings of one attempt: each text once, in order, bounded in number and length."""
+    """The warnings of one attempt: each text once, in order, bounded in number and length; text that any wire takes."""
 
     texts: dict[str, None] = field(default_factory=dict)
 
     def add(self, text: str) -> None:
         """Keep a warning; from the `config.WARNINGS`-th on they are dropped, and the last kept one says so."""
-        text = str(text)
+        text = printable(str(text))
         if len(text) > config.WARNING_CHARS:
             text = text[: config.WARNING_CHARS - 1] + "…"
         if text in self.texts:
@@ -183,6 +185,11 @@ class Context:
                 "functions need of them"
             )
         return self._site.place()
+
+
+def printable(text: str) -> str:
+    """Escape lone surrogates, which nothing that is UTF-8 takes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def shorten(thing: object) -> str:

@@ -7,7 +7,6 @@ is wrong. Sizes are bounded in pairs and in bytes by functions of the data alone
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from types import GeneratorType
@@ -17,6 +16,7 @@ from mapreduce.calls import Call
 from mapreduce.dataflow.columns import Batch, make_batch
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.keys import normalise_key
+from mapreduce.dataflow.values import SCALARS, Encoded, encode_value
 from mapreduce.errors import KeyTypeError, RecordError, SecondPassError, ValueTypeError
 from mapreduce.plan import Limits
 
@@ -26,7 +26,6 @@ CHUNK_RECORDS = 8192  # pairs that become columns at once: still in the processo
 FIRST_CHUNK_RECORDS = 256  # until it is known how large pairs are: 100 KB each then make 25 MB
 CHUNK_BYTES = 8 << 20  # of values in a chunk: a column's making holds it twice, far below 600 MB
 BUFFER_PARTS = 8  # a chunk is at most this part of the sort buffer: tests have tiny ones
-POINTER_BYTES = 8
 OBJECT_BYTES = 32  # a small number
 
 
@@ -105,19 +104,22 @@ class Emitter:
     def take(self, pairs: Iterator[Any]) -> None:
         """Take all pairs of an iterator. Raises RecordError for what is no pair, and whatever the iterator raises."""
         keys, values, full = self._keys, self._values, self._bytes
-        add_key, add_value, size = keys.append, values.append, self._size
+        add_key, add_value, settled, size = keys.append, values.append, self.settled, self._size
         while True:
             for pair in islice(pairs, self._room - len(keys)):
                 if type(pair) is not tuple or len(pair) != 2:
                     self.refuse_pair(pair)
                 key, value = pair
                 add_key(key)
-                add_value(value)
                 kind = type(value)
-                if kind is not int and kind is not float:
-                    size += len(value) if kind is str else weight(value)
-                    if size > full:
-                        break
+                if kind is int or kind is float:
+                    add_value(value)
+                    continue
+                kept = value if kind is str else settled(key, value)
+                add_value(kept)
+                size += len(kept) if kind is str else weight(kept)
+                if size > full:
+                    break
             if len(keys) < self._room and size <= full:
                 self._size = size
                 return
@@ -127,14 +129,30 @@ class Emitter:
     def take_values(self, values: Iterator[Any]) -> None:
         """Take results that are values alone: their key is None."""
         for value in values:
+            kept = self.settled(None, value)
             self._keys.append(None)
-            self._values.append(value)
-            self._size += weight(value)
+            self._values.append(kept)
+            self._size += weight(kept)
             if len(self._keys) >= self._room or self._size > self._bytes:
                 self.flush()
 
+    def settled(self, key: Any, value: Any) -> Any:
+        """The value as it is now: what the user's function may still change (a list that it goes on with) is encoded.
+
+        Raises ValueTypeError, with the function and the key, for a value that cannot be kept.
+        """
+        kind = type(value)
+        if kind in SCALARS or (kind is tuple and SCALARS.issuperset(map(type, value))):
+            return value
+        try:
+            return Encoded(encode_value(value))
+        except ValueTypeError as error:
+            self._site.blame(self._name, shorten(key))
+            msg = f"{self._who} emitted a value that cannot be kept, under the key {shorten(key):.200}: {error}"
+            raise ValueTypeError(msg) from error
+
     def flush(self) -> None:
-        """Turn what was collected into columns. Raises KeyTypeError or ValueTypeError with the function and the key."""
+        """Turn what was collected into columns. Raises KeyTypeError with the function and the key."""
         keys, values = self._keys, self._values
         if not keys:
             return
@@ -142,10 +160,6 @@ class Emitter:
             batch = make_batch(keys, values)
         except KeyTypeError:
             self.refuse_key(keys)
-        except ValueTypeError as error:
-            self._site.blame(self._name)
-            msg = f"{self._who} emitted a value that cannot be kept, under one of the keys from {shorten(keys[0])}: "
-            raise ValueTypeError(msg + str(error)) from error
         self.records += len(keys)
         self._adapt(len(keys), batch.nbytes())
         keys.clear()
@@ -161,6 +175,22 @@ class Emitter:
         """Choose how many pairs to collect next by the size of the last ones; keys count too."""
         fits = max(1, pairs * self._bytes // max(nbytes, 1))
         self._room = min(2 * self._room, fits, self._most)
+
+    def called(self, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Iterable[Any]]:
+        """Call a plain function with each of the arguments, one call after the other, and look at what it returns.
+
+        Not `map`, which takes a StopIteration of the function for the end of the arguments: the rest would be lost.
+        """
+        for record in arguments:
+            try:
+                result = function(*record)
+            except StopIteration as error:
+                msg = (
+                    f"{self._who} raised StopIteration: it called next() on an iterator that had no more; "
+                    "write `next(iterator, default)`, or catch it"
+                )
+                raise RecordError(msg).with_traceback(error.__traceback__) from error
+            yield result if type(result) is list else self.results(result)
 
     def results(self, result: Any) -> Iterable[Any]:
         """Look at what a plain function returned: a list or iterator of pairs, or None. Raises RecordError."""
@@ -213,21 +243,13 @@ class Emitter:
         raise RecordError(what + fix)
 
 
-def weight(value: Any, depth: int = 2) -> int:
-    """Estimate the bytes of a value in a column, cheaply: a container by its first element."""
-    kind = type(value)
-    if kind is str or kind is bytes or kind is bytearray:
-        return len(value)
-    if kind is tuple or kind is list or kind is set or kind is frozenset:
-        if not value or not depth:
-            return OBJECT_BYTES
-        return OBJECT_BYTES + len(value) * (POINTER_BYTES + weight(next(iter(value)), depth - 1))
-    if kind is dict:
-        if not value or not depth:
-            return OBJECT_BYTES
-        key = next(iter(value))
-        return OBJECT_BYTES + len(value) * (weight(key, 0) + weight(value[key], depth - 1))
-    if value is None or kind is bool or kind is int or kind is float:
-        return OBJECT_BYTES
-    nbytes = getattr(value, "nbytes", None)
-    return nbytes if type(nbytes) is int else sys.getsizeof(value, OBJECT_BYTES)
+def weight(thing: Any) -> int:
+    """Estimate the bytes that a key, or a settled value, takes in a column."""
+    kind = type(thing)
+    if kind is str or kind is bytes or kind is Encoded:
+        return len(thing)
+    size = OBJECT_BYTES
+    if kind is tuple:
+        for part in thing:
+            size += len(part) if type(part) is str else weight(part)
+    return size

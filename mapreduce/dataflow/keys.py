@@ -76,16 +76,27 @@ def _normalise(key: Any, depth: int) -> Key:
         return tuple([_normalise(element, depth + 1) for element in key])
     if kind.__module__ == "numpy":
         plain = _numpy_scalar(key)
-        if type(plain) in _PLAIN or type(plain) is float:
+        if plain is not key:
             return _normalise(plain, depth)
     raise KeyTypeError(_refusal(key))
 
 
 def _numpy_scalar(key: Any) -> Any:
-    """The Python scalar that a NumPy scalar holds; other objects as they are."""
+    """The Python scalar that a NumPy number, str or bytes holds; other objects as they are.
+
+    A datetime64 or timedelta64 is not made the int that counts its units: it would lose what it means.
+    """
     import numpy as np  # noqa: PLC0415 - loaded already: its module made this object
 
-    return key.item() if isinstance(key, np.generic) else key
+    kind = type(key)
+    if kind is np.str_:
+        return str.__str__(key)  # NumPy's own str() and item() drop NULs at the end
+    if kind is np.bytes_:
+        return bytes(key)
+    if isinstance(key, (np.bool_, np.integer, np.floating)) and key.dtype.kind in "biuf":
+        plain = key.item()
+        return plain if type(plain) in {bool, int, float} else key  # a long double stays what it is
+    return key
 
 
 def _refusal(key: Any) -> str:
@@ -112,6 +123,8 @@ def _refusal(key: Any) -> str:
         "dict": "write tuple(sorted(key.items()))",
         "datetime.date": "write key.isoformat()",
         "datetime.datetime": "write key.isoformat()",
+        "numpy.datetime64": "write str(key)",
+        "numpy.timedelta64": "write str(key)",
     }.get(name, "make one of these from it")
     return f"{name} cannot be a key: {_ALLOWED}; {advice}"
 

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -127,15 +128,9 @@ def _refuse_occupied(folder: Path, overwrite: bool) -> None:
     if not names:
         return
     ours = [name for name in names if name in {MANIFEST, JOB_FILE} or PART.fullmatch(name) or name.startswith("_tmp-")]
-    if not overwrite:
-        rest = (
-            " It is left from a job that is running or has died." if all(n.startswith("_tmp-") for n in names) else ""
-        )
-        raise OutputError(
-            f"the output folder {folder} is not empty (it holds {names[0]}).{rest} "
-            "Name another folder, remove this one, or say --overwrite."
-        )
     strange = sorted(set(names) - set(ours))
+    if not overwrite:
+        raise OutputError(_occupied(folder, ours, strange))
     if strange and MANIFEST not in names:
         raise OutputError(
             f"the output folder {folder} holds {strange[0]}, which no job wrote: --overwrite replaces a job's output "
@@ -143,8 +138,21 @@ def _refuse_occupied(folder: Path, overwrite: bool) -> None:
         )
 
 
+def _occupied(folder: Path, ours: list[str], strange: list[str]) -> str:
+    """Say what is in the way, and what to do. Never to remove a folder with files that no job wrote."""
+    if strange:
+        return f"the output folder {folder} is not empty (it holds {strange[0]}): name another folder"
+    if all(name.startswith("_tmp-") for name in ours):
+        job = ours[0].removeprefix("_tmp-")
+        return (
+            f"the output folder {folder} is that of the job {job}, which is running or has died before its end: name "
+            f"another folder, or, if nothing runs there, remove this one (rm -r {shlex.quote(str(folder))})"
+        )
+    return f"the output folder {folder} holds another job's output: name another, remove this one, or say --overwrite"
+
+
 def _unwritable(folder: Path, error: OSError) -> DiskFullError | OutputError:
-    if error.errno in DISK_ERRORS:
+    if error.errno in DISK_ERRORS and error.errno != errno.EROFS:  # no space would help there
         return DiskFullError(f"cannot write to the output folder {folder}: {error.strerror}; free space there")
     return OutputError(f"the output folder {folder} cannot be used: {error.strerror} ({error.filename or folder})")
 

@@ -23,7 +23,6 @@ from mapreduce.dataflow.text import LineBlock, TextReader
 from mapreduce.errors import KeyTypeError
 from mapreduce.plan import Limits
 
-RESULTS_AT_ONCE = 1024  # of a plain `keys=` function are held together: their check then costs nothing a key
 FEW_KEYS = 2048  # keys that are left over from a block are kept for the next only if they are few, and small
 FEW_BYTES = 4 << 20
 
@@ -106,7 +105,7 @@ class Source:
 
 
 class MapLoop:
-    """Runs one mapper over records, into a sink. `back` is how many records it is ahead of the one at fault."""
+    """Runs one mapper over records, into a sink."""
 
     def __init__(self, call: Call, function: Callable[..., Any], sink: Sink, site: Site, limits: Limits) -> None:
         self._call = call
@@ -117,7 +116,6 @@ class MapLoop:
         self._keys: list[Any] = []
         self._most_keys = limits.flush_records
         self._key_records = 0
-        self._back = 0
         self._loop: Callable[[tuple[Iterable[Any], ...]], None] = {
             "mapper": self._pairs,
             "keys": self._generated_keys if call.is_generator else self._returned_keys,
@@ -141,7 +139,7 @@ class MapLoop:
         except KeyboardInterrupt:
             raise
         except BaseException:
-            self._locate(records, max(total - length_hint(pending) - 1 - self._back, 0))
+            self._locate(records, max(total - length_hint(pending) - 1, 0))
             raise
 
     def finish(self, finish: Callable[[], Any] | None) -> None:
@@ -167,8 +165,9 @@ class MapLoop:
 
     def _results(self, arguments: tuple[Iterable[Any], ...]) -> Iterator[Any]:
         """All that the mapper emits for the records, as one iterator that runs in C where the mapper generates."""
-        calls = map(self._function, *arguments)
-        return chain.from_iterable(calls if self._call.is_generator else map(self._emitter.results, calls))
+        if self._call.is_generator:
+            return chain.from_iterable(map(self._function, *arguments))
+        return chain.from_iterable(self._emitter.called(self._function, zip(*arguments, strict=False)))
 
     def _pairs(self, arguments: tuple[Iterable[Any], ...]) -> None:
         self._emitter.take(self._results(arguments))
@@ -181,24 +180,15 @@ class MapLoop:
         self._end_block()
 
     def _returned_keys(self, arguments: tuple[Iterable[Any], ...]) -> None:
-        """Look at whole lists of results by their types: no step of Python for each key, nor for each record."""
-        calls = map(self._function, *arguments)
-        lists = {list}
-        while results := list(islice(calls, RESULTS_AT_ONCE)):
-            if set(map(type, results)) != lists:
-                results = self._checked(results)
-            self._keys += chain.from_iterable(results)
-            if len(self._keys) >= self._most_keys:
-                self._flush_keys()
+        """Take whole results, each before the next call: no step of Python for a key."""
+        for found in self._emitter.called(self._function, zip(*arguments, strict=False)):
+            if type(found) is list:
+                self._keys += found
+                if len(self._keys) >= self._most_keys:
+                    self._flush_keys()
+            else:
+                self._take_keys(iter(found))
         self._end_block()
-
-    def _checked(self, results: list[Any]) -> list[Any]:
-        checked: list[Any] = []
-        for result in results:
-            self._back = len(results) - len(checked) - 1
-            checked.append(self._emitter.results(result))
-        self._back = 0
-        return checked
 
     def _take_keys(self, keys: Iterator[Any]) -> None:
         while chunk := list(islice(keys, self._most_keys - len(self._keys))):

@@ -59,7 +59,7 @@ class PartWriter:
 
     def __init__(self, path: str | Path, output_format: str = TSV, *, keys: bool = True) -> None:
         if output_format not in FORMATS:
-            raise OutputError(f"--format {output_format}: choose one of {', '.join(FORMATS)}.")
+            raise OutputError(f"there is no output format {output_format!r}: choose one of {', '.join(FORMATS)}")
         self._path = Path(path)
         self._records = 0
         self._types: tuple[set[str], set[str]] = (set(), set())

@@ -20,6 +20,7 @@ from mapreduce.dataflow.emit import Emitter, Values
 from mapreduce.dataflow.fold import Fold
 from mapreduce.dataflow.segments import Segments, chunks
 from mapreduce.dataflow.shuffle.merge import OneGroup, WholeGroups
+from mapreduce.errors import SecondPassError
 from mapreduce.plan import Limits
 
 
@@ -33,6 +34,7 @@ class ReduceLoop:
         self._function = function
         self._site = site
         self._emitter = Emitter(sink, call, site, limits)
+        self._broken: Exception | None = None
         self.records = 0
 
     @property
@@ -44,6 +46,8 @@ class ReduceLoop:
         """Reduce the groups of one chunk. What the reducer raises passes through, with the site filled in."""
         if isinstance(chunk, OneGroup):
             self._reduce([chunk.key], [self._streamed(chunk)])
+            if self._broken is not None:
+                raise self._broken
             return
         ends = np.asarray(chunk.ends, dtype=np.int64)
         lengths = np.diff(ends, prepend=0)
@@ -58,11 +62,13 @@ class ReduceLoop:
 
     def _reduce(self, keys: list[Any], groups: Iterable[Iterable[Any]]) -> None:
         pending = iter(keys)
-        calls = map(self._function, pending, map(Values, groups))
+        function, values = self._function, map(Values, groups)
+        if self._call.is_generator:
+            results: Iterable[Iterable[Any]] = map(function, pending, values)
+        else:
+            results = self._emitter.called(function, zip(pending, values, strict=False))
         try:
-            self._emitter.take(
-                chain.from_iterable(calls if self._call.is_generator else map(self._emitter.results, calls))
-            )
+            self._emitter.take(chain.from_iterable(results))
         except KeyboardInterrupt:
             raise
         except BaseException:
@@ -71,10 +77,20 @@ class ReduceLoop:
             raise
 
     def _streamed(self, group: OneGroup) -> Iterator[Any]:
-        """The values of a large group, a block's worth of objects at a time."""
-        for column in group.values:
-            self.records += column.len()
-            yield from values_list(column, group.value_lane)
+        """The values of a large group, a block's worth of objects at a time.
+
+        A block that cannot be read fails the attempt, whatever the reducer makes of the exception: one that catches
+        all would else reduce a part of the values.
+        """
+        try:
+            for column in group.values:
+                self.records += column.len()
+                yield from values_list(column, group.value_lane)
+        except SecondPassError:
+            raise
+        except Exception as error:
+            self._broken = error
+            raise
 
 
 class FoldLoop:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mapreduce.dataflow.columns import Batch, Lane, keys_list, values_list
+from mapreduce.dataflow.shuffle.sizes import group_starts
 
 CHUNK_VALUES = 16_384  # made into Python objects at once: a few ns a value for the calls, and under 2 MB of numbers
 
@@ -45,19 +46,10 @@ def by_neighbours(batch: Batch) -> Segments:
     """Bring equal keys of a sorted batch together: they are neighbours."""
     if batch.grouped:
         return _of_lists(batch, batch.frame)
-    starts = boundaries(batch.frame.get_column("key"))
+    starts = group_starts(batch.frame.get_column("key"))
     lengths = np.diff(starts, append=batch.frame.height)
     keys = batch.frame.get_column("key").gather(starts)
     return Segments(keys, batch.key_lane, batch.frame.get_column("value"), batch.value_lane, starts, lengths)
-
-
-def boundaries(keys: pl.Series) -> Positions:
-    """The positions at which a new key begins in a sorted column of keys."""
-    if keys.len() == 0:
-        return np.zeros(0, dtype=np.int64)
-    new = keys.ne_missing(keys.shift(1)).to_numpy().copy()
-    new[0] = True
-    return np.flatnonzero(new)
 
 
 def _of_lists(batch: Batch, frame: pl.DataFrame) -> Segments:

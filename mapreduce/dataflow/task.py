@@ -10,7 +10,7 @@ import gc
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,16 +20,17 @@ from mapreduce.calls import Call
 from mapreduce.config import FAILURE_TEXT_CHARS
 from mapreduce.dataflow.combine import Combiner
 from mapreduce.dataflow.context import Context, Place, Site, shorten
+from mapreduce.dataflow.disk import DISK_ERRORS
 from mapreduce.dataflow.fold import Fold
 from mapreduce.dataflow.manifest import commit_job
 from mapreduce.dataflow.map_task import MapLoop, Source
 from mapreduce.dataflow.reduce_task import FoldLoop, ReduceLoop
-from mapreduce.dataflow.shuffle.block_file import DISK_ERRORS, Slice
+from mapreduce.dataflow.shuffle.block_file import Slice
 from mapreduce.dataflow.shuffle.merge import merged_batches, merged_chunks
 from mapreduce.dataflow.sinks import PartSink, ShuffleSink, Sink, Written
 from mapreduce.dataflow.text import BadRecord, TextReader
 from mapreduce.errors import DiskFullError, InputLostError, MapReduceError, RecordError
-from mapreduce.plan import AttemptId, Done, Failure, FailureKind, PartInfo, Split, TaskOptions
+from mapreduce.plan import AttemptId, Done, Failure, FailureKind, PartInfo, Split, TaskOptions, merge_folder_name
 from mapreduce.project import is_engine_file, is_library_file
 from mapreduce.tracebacks import user_traceback
 
@@ -109,8 +110,9 @@ def run_map(setup: TaskSetup, split: Split | None, parts: Sequence[Slice] = ()) 
         sink.abort()
         raise
     setup.on_progress(source.records, source.bytes)
-    done = _done(written, context, (source.records, emitted, source.bytes))
-    return replace(done, warnings=(*source.warnings, *done.warnings))
+    for warning in source.warnings:
+        context.warn(warning)
+    return _done(written, context, (source.records, emitted, source.bytes))
 
 
 def run_reduce(setup: TaskSetup, slices: Sequence[Slice]) -> Done:
@@ -130,8 +132,9 @@ def run_reduce(setup: TaskSetup, slices: Sequence[Slice]) -> Done:
     except BaseException:
         sink.abort()
         raise
-    setup.on_progress(loop.records, total)
-    return _done(written, context, (loop.records, loop.emitted, total))
+    records = sum(part.records for part in slices)  # the loop has not seen the values that a reducer left alone
+    setup.on_progress(records, total)
+    return _done(written, context, (records, loop.emitted, total))
 
 
 def run_commit(setup: TaskSetup, sources: Sequence[CommitSource]) -> Done:
@@ -222,7 +225,7 @@ def _map(setup: TaskSetup, context: Context, source: Source, sink: Sink) -> int:
 
 def _reduce(setup: TaskSetup, context: Context, call: Call, slices: Sequence[Slice], sink: PartSink) -> ReduceLoop:
     loop = ReduceLoop(call, _bound(setup, call, context)[0], sink.add, setup.site, setup.options.limits)
-    with closing(merged_chunks(slices, setup.options.limits, setup.scratch)) as chunks:
+    with _merge_folder(setup) as folder, closing(merged_chunks(slices, setup.options.limits, folder)) as chunks:
         for chunk in chunks:
             loop.run(chunk)
             setup.on_progress(loop.records, 0)
@@ -232,12 +235,23 @@ def _reduce(setup: TaskSetup, context: Context, call: Call, slices: Sequence[Sli
 
 def _fold(setup: TaskSetup, aggregator: Aggregator[Any, Any, Any], slices: Sequence[Slice], sink: PartSink) -> FoldLoop:
     loop = FoldLoop(Fold(aggregator, setup.site), sink.add)
-    with closing(merged_batches(slices, setup.options.limits, setup.scratch)) as batches:
+    with _merge_folder(setup) as folder, closing(merged_batches(slices, setup.options.limits, folder)) as batches:
         for batch in batches:
             loop.run(batch)
             setup.on_progress(loop.records, 0)
     loop.finish()
     return loop
+
+
+@contextmanager
+def _merge_folder(setup: TaskSetup) -> Iterator[Path]:
+    """Give a folder for the merge's files; named by the attempt, so that those of one that was killed can be found."""
+    folder = setup.scratch / merge_folder_name(setup.attempt)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        folder.rmdir()
 
 
 def _done(written: Written, context: Context, counts: tuple[int, int, int]) -> Done:

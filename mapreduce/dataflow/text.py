@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from mapreduce.plan import Limits, Piece, Split
 DECODE_BYTES = 128 << 10  # decoded at a time at most: with its lines it stays in the processor's cache (measured)
 PAST_END_BYTES = 4 << 10  # read beyond a range for its last line: a line is rarely longer
 _MARK = "\ufeff"  # a decoded byte-order mark
+_LINE = re.compile(rb"[^\n]*\n|[^\n]+")  # of a stateful encoding: their newline is this byte
 _DTYPES = {(1, False): "u1", (2, False): "<u2", (2, True): ">u2", (4, False): "<u4", (4, True): ">u4"}
 
 
@@ -82,7 +84,7 @@ class TextReader:
     """The lines of one split, as an iterator of `LineBlock`; goes through it once.
 
     Attributes, up to date while iterating: `bytes_read` (as they lie on disk), `skipped` (records left out for bad
-    bytes), `warnings` (texts, one a file at most).
+    bytes), `warnings` (texts, one a piece at most).
 
     Iterating raises BadRecord, InputError (missing, unreadable, not text, damaged), InputChangedError.
     """
@@ -120,7 +122,9 @@ class TextReader:
                 start = 0
                 stream, encoding = self._compressed(fd, piece.path, codec)
             decode = _Decoder(piece.path, encoding, self._errors)
+            before = self.skipped
             yield from self._blocks(piece.path, start, cut_at_newlines(stream, encoding), decode)
+            self._warn_of_skipped(piece, self.skipped - before)
             check_unchanged(piece, os.fstat(fd))
             check_unchanged(piece, _stat(piece.path))
         except OSError as error:
@@ -128,11 +132,9 @@ class TextReader:
         finally:
             os.close(fd)
 
-    def _blocks(
-        self, path: str, start: int, chunks: Iterator[tuple[bytes, bool]], decode: _Decoder
-    ) -> Iterator[LineBlock]:
-        for raw, last in chunks:
-            text, damaged = decode(raw, start, last=last)
+    def _blocks(self, path: str, start: int, chunks: Iterator[bytes], decode: _Decoder) -> Iterator[LineBlock]:
+        for raw in chunks:
+            text, damaged = decode(raw, start)
             if "\r" in text:
                 text = text.replace("\r\n", "\n")
             lines = text.split("\n")
@@ -140,18 +142,23 @@ class TextReader:
                 lines.pop()  # what follows the last newline is no line
             kept = None
             if damaged:
-                self._warn(path, decode.encoding)
                 if self._errors == "skip":
                     kept = [i for i, line in enumerate(lines) if BAD_MARK not in line]
                     self.skipped += len(lines) - len(kept)
                     lines = [lines[i] for i in kept]
+                else:
+                    self._warn(f"{path} holds bytes that are not {self._encoding.name}: they were replaced by U+FFFD")
             if lines:
                 yield LineBlock(lines, path, raw, start, decode.encoding, kept)
             start += len(raw)
 
-    def _warn(self, path: str, encoding: Encoding) -> None:
-        fate = "lines with such were left out" if self._errors == "skip" else "they were replaced by U+FFFD"
-        warning = f"{path} holds bytes that are not {encoding.name}: {fate}"
+    def _warn_of_skipped(self, piece: Piece, skipped: int) -> None:
+        if skipped:
+            cut = piece.size < piece.file_size
+            where = f", bytes {piece.start} to {piece.start + piece.size}" if cut else ""
+            self._warn(f"{piece.path}{where}: lines left out for bytes that are not {self._encoding.name}: {skipped}")
+
+    def _warn(self, warning: str) -> None:
         if warning not in self.warnings:
             self.warnings.append(warning)
 
@@ -246,8 +253,8 @@ def _stat(path: str) -> os.stat_result:
         raise InputChangedError(f"the input {path} was removed while it was being read.") from None
 
 
-def cut_at_newlines(stream: Iterator[bytes], encoding: Encoding) -> Iterator[tuple[bytes, bool]]:
-    """Cut blocks of bytes anew, so that each ends behind a newline; the last, marked True, ends with the stream.
+def cut_at_newlines(stream: Iterator[bytes], encoding: Encoding) -> Iterator[bytes]:
+    """Cut blocks of bytes anew, so that each ends behind a newline; the last one ends with the stream.
 
     Time is linear however long a line is: only new bytes are searched.
     """
@@ -265,12 +272,12 @@ def cut_at_newlines(stream: Iterator[bytes], encoding: Encoding) -> Iterator[tup
             carry.append(block)
             continue
         carry.append(block[:cut])
-        yield (b"".join(carry) if len(carry) > 1 else carry[0]), False
+        yield b"".join(carry) if len(carry) > 1 else carry[0]
         carry = [block[cut:]] if cut < len(block) else []
     carry.append(rest)
     last = b"".join(carry)
-    if last or encoding.stateful:
-        yield last, True
+    if last:
+        yield last
 
 
 def _last_newline(block: bytes, newline: bytes, width: int) -> int:
@@ -282,7 +289,7 @@ def _last_newline(block: bytes, newline: bytes, width: int) -> int:
 
 
 class _Decoder:
-    """Bytes of one file to text, block by block; called with (raw, offset in the file, last block?)."""
+    """Bytes of one file to text, block by block; each block ends behind a newline, or with the file."""
 
     def __init__(self, path: str, encoding: Encoding, errors: str) -> None:
         self.encoding = encoding
@@ -293,12 +300,12 @@ class _Decoder:
         self._strict_state = make("strict") if encoding.stateful else None
         self._lenient_state = make(self._lenient) if encoding.stateful and self._lenient else None
 
-    def __call__(self, raw: bytes, offset: int, *, last: bool) -> tuple[str, bool]:
-        """Return the text, and whether it held bad bytes."""
+    def __call__(self, raw: bytes, offset: int) -> tuple[str, bool]:
+        """Return the text of the bytes at `offset` in the file, and whether some were bad."""
         if self._strict_state is None:
             text, damaged = self._whole(raw, offset)
         else:
-            text, damaged = self._go_on(self._strict_state, raw, offset, last=last)
+            text, damaged = self._go_on(self._strict_state, raw, offset)
         if offset == 0 and self.encoding.marked:
             text = text.removeprefix(_MARK)
         return text, damaged
@@ -311,19 +318,27 @@ class _Decoder:
                 raise BadRecord(self._path, offset + error.start, _why(error), self.encoding.name) from None
             return raw.decode(self.encoding.codec, self._lenient), True
 
-    def _go_on(self, strict: codecs.IncrementalDecoder, raw: bytes, offset: int, *, last: bool) -> tuple[str, bool]:
+    def _go_on(self, strict: codecs.IncrementalDecoder, raw: bytes, offset: int) -> tuple[str, bool]:
         state = strict.getstate()
         try:
-            return strict.decode(raw, last), False
+            return strict.decode(raw, True), False  # True: no character goes on behind a newline
         except UnicodeDecodeError as error:
             if self._lenient_state is None:
-                # The decoder may have kept bytes of the block before: count from the end of what it saw.
-                place = offset + len(raw) - len(error.object) + error.start
-                raise BadRecord(self._path, place, _why(error), self.encoding.name) from None
-            self._lenient_state.setstate(state)
-            text = self._lenient_state.decode(raw, last)
-            strict.setstate(self._lenient_state.getstate())
-            return text, True
+                raise BadRecord(self._path, offset + error.start, _why(error), self.encoding.name) from None
+        self._lenient_state.setstate(state)
+        text = "".join([self._line(self._lenient_state, line) for line in _LINE.findall(raw)])
+        strict.setstate(self._lenient_state.getstate())
+        return text, True
+
+    @staticmethod
+    def _line(lenient: codecs.IncrementalDecoder, line: bytes) -> str:
+        """The text of one line, even if it ends in a damaged character, which would take the newline along."""
+        state = lenient.getstate()
+        text = lenient.decode(line, True)
+        if text.endswith("\n") or not line.endswith(b"\n"):
+            return text
+        lenient.setstate(state)
+        return lenient.decode(line[:-1], True) + lenient.decode(b"\n", True)
 
 
 def _why(error: UnicodeDecodeError) -> str:

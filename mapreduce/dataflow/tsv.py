@@ -155,9 +155,10 @@ def _unsayable(value: Any, whole: Any, what: str = "") -> ValueTypeError:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     where = "" if value is whole else f" inside {shown(whole)}"
     return ValueTypeError(
-        f"the output format (--format tsv) cannot write {shown(value)} of type {name}{', ' + what if what else ''}"
+        f"TSV output cannot write {shown(value)} of type {name}{', ' + what if what else ''}"
         f"{where}: a field is a str, or what JSON says (None, bool, int, float, bytes, list, tuple, dict with str "
-        f"keys). {_ADVICE.get(name.split('.')[0], 'Emit a str, or a tuple or dict of its parts')} instead."
+        f"keys). {_ADVICE.get(name.split('.')[0], 'Emit a str, or a tuple or dict of its parts')} instead; "
+        "mapreduce.run(job, inputs) without an output folder gives every value as it was emitted."
     )
 
 

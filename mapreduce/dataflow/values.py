@@ -42,6 +42,12 @@ _unpack = functools.partial(msgpack.unpackb, use_list=False, strict_map_key=Fals
 _unpack_list = functools.partial(_unpack, use_list=True)
 
 
+class Encoded(bytes):
+    """The bytes of `encode_value`, in a list of values that become a column: they stand for the value they encode."""
+
+    __slots__ = ()
+
+
 class _NotCanonicalError(Exception):
     """Something in a value has no canonical encoding: the whole value is pickled. Never leaves this module."""
 
@@ -94,6 +100,10 @@ def _encode(value: Any, depth: int) -> bytes:
 
 def _encode_scalar(value: Any, _depth: int) -> bytes:
     return pack_flat(value)
+
+
+def _encode_encoded(value: Encoded, _depth: int) -> bytes:
+    return value
 
 
 def _encode_int(value: int, _depth: int) -> bytes:
@@ -208,7 +218,7 @@ def _encode_numpy(value: Any) -> bytes:
 
     kind = type(value)
     if kind is np.str_:
-        return b"\xc1v" + pack_flat(("U", str(value)))
+        return b"\xc1v" + pack_flat(("U", str.__str__(value)))  # NumPy's own str() drops NULs at the end
     if kind is np.bytes_:
         return b"\xc1v" + pack_flat(("S", bytes(value)))
     if kind is np.ndarray and _plain_dtype(value.dtype):
@@ -308,6 +318,7 @@ _ENCODERS: dict[type, Callable[[Any, int], bytes]] = {
     type(None): _encode_scalar,
     bool: _encode_scalar,
     bytes: _encode_scalar,
+    Encoded: _encode_encoded,
     int: _encode_int,
     tuple: _encode_tuple,
     list: _encode_list,

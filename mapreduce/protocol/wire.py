@@ -38,12 +38,16 @@ class Envelope:
 
 
 def encode(envelope: Envelope) -> bytes:
-    """Give the frame. Raises WireError if it is larger than a control frame may be: a defect of the sender."""
+    """Give the frame. Raises WireError if it is too large, or holds what a frame cannot: a defect of the sender."""
     message = envelope.message
     name = type(message).__name__
-    frame: bytes = msgpack.packb(
-        [VERSION, name, envelope.session, envelope.number, plain.to_plain(message)], use_bin_type=True
-    )
+    try:
+        frame: bytes = msgpack.packb(
+            [VERSION, name, envelope.session, envelope.number, plain.to_plain(message)], use_bin_type=True
+        )
+    except (ValueError, OverflowError) as error:  # a lone surrogate in a text, an integer beyond 64 bits
+        msg = f"{name} cannot be written: {error}"
+        raise WireError(msg) from error
     if len(frame) > CONTROL_FRAME_BYTES:
         msg = f"{name} makes a frame of {len(frame)} bytes; the limit is {CONTROL_FRAME_BYTES}"
         raise WireError(msg)

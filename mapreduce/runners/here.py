@@ -30,6 +30,7 @@ def run_here(request: Request, listener: Listener, *, debug: bool = False) -> Jo
 
     With `debug`, an exception of user code opens a debugger at the user's line. Raises JobFailed and UsageError.
     """
+    listener.tick()  # the job's module may take long to import
     planned = plan(replace(request, compress=False))
     spec = planned.spec
     loaded = LoadedJob(planned.job, planned.params, planned.options)

@@ -61,8 +61,8 @@ class LocalCluster:
     def __init__(self, slots: int | None = None) -> None:
         """Make a cluster of `slots` task processes (default: one for each usable processor). Nothing starts yet."""
         self.slots = usable_cpus() if slots is None else slots
-        if self.slots < 1:
-            raise UsageError(f"slots must be 1 or more, not {self.slots}")
+        if type(self.slots) is not int or self.slots < 1:
+            raise UsageError(f"slots must be a whole number from 1 on, not {self.slots!r}")
         self._folders = contextlib.ExitStack()
         self._agent: subprocess.Popen[bytes] | None = None
         self._server: CoordinatorServer | None = None
@@ -199,6 +199,7 @@ def run_local(request: Request, listener: Listener) -> JobStatus:
         from mapreduce.client import Connection, JobFollower  # noqa: PLC0415 - see above
         from mapreduce.planner import plan  # noqa: PLC0415 - see above
 
+        listener.tick()  # the job's module may take long to import
         planned = plan(replace(request, slots=cluster.slots, compress=False, user_attempts=USER_ATTEMPTS_LOCAL))
         spec, blobs = planned.spec, planned.blobs
         with Connection(cluster.address) as connection:

@@ -113,6 +113,7 @@ def test_a_detached_job_is_found_logged_and_cancelled(worker):
     assert ask("status", job)["state"] == "running"
     cancelled = mapreduce("cancel", "last")
     assert (cancelled.returncode, cancelled.stdout) == (0, f"{job}: cancelled\n")
+    assert mapreduce("cancel", "last").stdout == f"{job}: had ended already (cancelled)\n"
     assert ask("status", job)["state"] == "cancelled"
     wait_until(lambda: not Path("out").exists())
     assert mapreduce("status", "last", "--wait").returncode == 1
@@ -180,11 +181,22 @@ def test_unknown_jobs_and_bad_addresses_are_usage_errors(address):
         (["status", "last"], ""),
         (["jobs", "--coordinator", "nonsense"], "tcp://HOST:PORT"),
         (["submit", "@word_count", "-", "-o", "out"], "standard input"),
+        (["submit", "@word_count", "text.txt", "-o", ""], "name a folder"),
+        (["submit", "@word_count", "text.txt", "-o", "out", "--priority", "9" * 30], "priority"),
     ):
         refused = mapreduce(*arguments)
         assert refused.returncode == 2, arguments
         assert text in refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+def test_empty_lists_say_so(address):
+    """Without jobs or workers there is a sentence on stderr, with what to do, and no bare heading."""
+    listed = mapreduce("jobs")
+    assert (listed.returncode, listed.stdout) == (0, "")
+    assert "no jobs yet" in listed.stderr
+    assert f"mapreduce worker --coordinator {address}" in mapreduce("workers").stderr
+    assert (ask("jobs"), ask("workers")) == ([], [])
 
 
 def test_run_ignores_the_coordinators_address(address, monkeypatch):

@@ -201,7 +201,10 @@ def test_what_functions_print_goes_to_stderr(here):
         (["failing.py", "text.txt", "-p", "bad"], "-p NAME=VALUE"),
         (["failing.py", "text.txt", "-p", "bad=1", "-p", "bad=2"], "given twice"),
         (["failing.py", "text.txt", "--split-size", "16 parsecs"], "16MB"),
-        (["failing.py", "text.txt", "-o", "full"], "--overwrite"),
+        (["failing.py", "text.txt", "-o", "full"], "precious.txt): name another folder"),
+        (["failing.py", "text.txt", "-o", ""], "name a folder"),
+        (["failing.py", "text.txt", "--reducers", "10001"], "10,000"),
+        (["failing.py", "text.txt", "full", "-o", "full"], "outside of the inputs"),
         (["failing.py", "-", "-"], "once only"),
         (["failing.py"], "INPUT"),
         (["failing.py", "text.txt", "-j", "0"], "--slots"),
@@ -335,3 +338,78 @@ def test_a_script_without_a_main_guard_works(here):
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"once\n{sorted(COUNTS.items())}\n"
     assert leftovers(here) == []
+
+
+def test_a_full_disk_behind_stdout_is_told(here):
+    """Results that cannot be written end the command with 1 and one line, not a traceback."""
+    with Path("/dev/full").open("w") as full:
+        failed = subprocess.run(
+            [*COMMAND, "run", "@word_count", "text.txt"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (failed.returncode, failed.stderr) == (1, "standard output cannot be written: No space left on device\n")
+    assert leftovers(here) == []
+
+
+@pytest.mark.parametrize(
+    ("closed", "code", "message"),
+    [("<&-", 2, "standard input cannot be"), (">&-", 1, "standard output cannot be written"), ("2>&-", 0, "")],
+)
+def test_closed_standard_streams_are_no_accident(here, closed, code, message):
+    """A stream that is closed is told where it is needed, and missed nowhere else; no socket takes its number."""
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *COMMAND, "run", "@word_count", "-"],
+        capture_output=True,
+        text=True,
+        input=TEXT,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == "" if code else parse(done.stdout) == COUNTS
+    assert leftovers(here) == []
+
+
+def test_what_a_module_prints_when_it_is_imported_is_no_result(here):
+    """Only records go to stdout, wherever the module was imported."""
+    Path("noisy.py").write_text("print('loading')\n" + FAILING)
+    for runner in ("local", "inline"):
+        done = mapreduce("run", "noisy.py", "text.txt", "-p", "bad=zebra", "-r", runner)
+        assert done.returncode == 0, done.stderr
+        assert "loading" in done.stderr
+        assert parse(done.stdout) == COUNTS
+
+
+def test_an_empty_folder_is_worth_a_warning(here):
+    """A job over no file at all is done, and says that it found none."""
+    Path("empty/.hidden").mkdir(parents=True)
+    done = mapreduce("run", "@word_count", "empty", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    assert "warning: the inputs hold no file" in done.stderr
+
+
+def test_an_output_inside_the_input_is_not_read_as_input(here):
+    """Replacing an output below the input folder is refused, for it would count the former results as text."""
+    Path("texts").mkdir()
+    Path("texts/text.txt").write_text(TEXT)
+    assert mapreduce("run", "@word_count", "texts", "-o", "texts/out").returncode == 0
+    again = mapreduce("run", "@word_count", "texts", "-o", "texts/out", "--overwrite")
+    assert again.returncode == 2
+    assert "part-00000 lies in the output folder" in again.stderr
+
+
+def test_a_job_that_takes_long_to_import_shows_that_it_starts(here):
+    """A terminal is not left blank while the job's module is imported."""
+    Path("heavy.py").write_text("import time\n\ntime.sleep(1)\n\ndef mapper(line):\n    yield line, 1\n")
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, "run", "heavy.py", "text.txt"], stdout=subprocess.DEVNULL, stderr=terminal
+    ) as process:
+        os.close(terminal)
+        seen = b""
+        while piece := _read(controller):
+            seen += piece
+        assert process.wait(TIMEOUT_S) == 0
+    os.close(controller)
+    assert seen.startswith(b"\r\x1b[Kstarting")

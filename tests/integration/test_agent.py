@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from cluster import wait_for
@@ -307,6 +308,46 @@ def test_cancelled_attempt_stops_and_leaves_no_files(coordinator, tmp_path):
     gone({pid, *below})
     wait_for(lambda: not (folder / run_file_name(which, 0)).exists(), "the half run to go")
     assert process.poll() is None
+
+
+def test_a_killed_reduce_leaves_nothing_of_its_merge(coordinator, tmp_path):
+    """The folder of a reduce attempt's merge goes when the attempt is cancelled, and not only with the job."""
+    path = Path(write_job(tmp_path, "pass"))
+    path.write_text(path.read_text().replace("yield key, sum(values)", "mark('here'); time.sleep(3600)"))
+    agent, _ = coordinator.start_agent()
+    planned = plan_job(tmp_path, str(path), ["text\n"])
+    assert agent.prepare(planned).problem is None
+    agent.tell(results(planned, [agent.source(agent.run(attempt(planned, "map", 0)))]))
+    which = [attempt(planned, "reduce", index) for index in range(2)]
+    for one in which:
+        agent.tell(RunAttempt(one))
+    marked(tmp_path, "here")
+    (folder,) = (tmp_path / "scratch").glob(f"agent-*/jobs/{planned.spec.job}")
+    assert list(folder.glob("merge-*"))
+    for one in which:
+        agent.tell(CancelAttempt(one))
+    wait_for(lambda: not list(folder.glob("merge-*")), "the merge's files to go")
+
+
+def test_what_a_living_attempt_left_in_the_background_lives(coordinator, tmp_path):
+    """A server that an attempt started through a shell outlives the end of other task processes, but not its own's."""
+    body = "os.system(f'sleep 3600 & echo $! > {HERE}/server') if line == 'one' else None; mark(line)"
+    agent, _ = coordinator.start_agent(slots=2)
+    job = write_job(tmp_path, body + "; time.sleep(3600)")
+    planned = plan_job(tmp_path, job, ["one\n" * 5, "two\n" * 5], split_size=20)
+    assert agent.prepare(planned).problem is None
+    maps = [attempt(planned, "map", index) for index in range(planned.spec.steps[0].maps)]
+    assert len(maps) == 2
+    for one in maps:
+        agent.tell(RunAttempt(one))
+    marked(tmp_path, "one")
+    os.kill(marked(tmp_path, "two"), signal.SIGKILL)
+    assert agent.expect(AttemptFailed).attempt == maps[1]
+    server = int((tmp_path / "server").read_text())
+    assert process_alive(server)
+    agent.tell(CancelAttempt(maps[0]))
+    assert agent.expect(AttemptFailed).attempt == maps[0]
+    gone({server})
 
 
 def test_dropped_result_is_deleted(coordinator, tmp_path):

@@ -11,11 +11,12 @@ import pytest
 import zmq
 
 from mapreduce.config import BLOB_PIECE_BYTES
-from mapreduce.coordinator.server import CoordinatorServer, own_versions
+from mapreduce.coordinator.server import CoordinatorServer
 from mapreduce.errors import JournalError, UsageError
 from mapreduce.plan import AttemptId, Done, JobSpec, PartInfo, StepShape, TaskId, TaskKind
 from mapreduce.protocol import messages as m
 from mapreduce.protocol.wire import Envelope, decode, encode
+from mapreduce.versions import own_versions
 
 DEADLINE_S = 30.0
 BLOBS = {hashlib.sha256(data).hexdigest(): data for data in (b"code", b"p" * (BLOB_PIECE_BYTES + 10), b"")}

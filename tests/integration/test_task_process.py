@@ -211,3 +211,44 @@ def test_output_folder_that_has_gone(coordinator, tmp_path):
     outcome = agent.run(attempt(planned, "map", 0))
     assert isinstance(outcome, AttemptFailed)
     assert str(tmp_path / "out") in outcome.failure.message + outcome.failure.traceback
+
+
+def test_an_exception_that_cannot_be_shown(coordinator, tmp_path):
+    """A user's exception whose `__str__` raises is the user's failure, and no death of the process."""
+    source = """
+class Odd(Exception):
+    def __str__(self):
+        raise RuntimeError("no words for it")
+
+def mapper(line):
+    raise Odd
+"""
+    outcome, _ = run_map(coordinator, tmp_path, source)
+    assert outcome.failure.kind is FailureKind.USER
+    assert "no words for it" in outcome.failure.message
+    assert 'raise RuntimeError("no words for it")' in outcome.failure.traceback
+
+
+def test_a_process_that_closed_our_socket(coordinator, tmp_path):
+    """User code that closes all descriptors kills its own attempt, and the report says what it did."""
+    source = "import os\n\ndef mapper(line):\n    os.closerange(3, 256)\n    yield line, 1\n"
+    outcome, _ = run_map(coordinator, tmp_path, source)
+    assert outcome.failure.kind is FailureKind.DIED
+    assert outcome.failure.stderr.endswith("user code has closed a descriptor that it did not open (os.closerange?)")
+
+
+def test_a_forked_copy_that_comes_back_says_nothing(coordinator, tmp_path):
+    """Where user code forks and both return to us, only the original process tells an outcome."""
+    source = """
+import os
+
+def mapper(line):
+    child = os.fork()
+    if child:
+        print("the copy ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        yield line, 1
+"""
+    outcome, log = run_map(coordinator, tmp_path, source)
+    assert isinstance(outcome, AttemptDone)
+    assert outcome.done.records_out == 1
+    assert "the copy ended with 1" in log

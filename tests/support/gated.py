@@ -18,8 +18,9 @@ def pass_gate(gate, name):
         time.sleep(0.01)
 
 
-def mapper(line, *, gate: str):
-    """Yield words; a line "gate NAME" is a gate."""
+def mapper(line, *, gate: str, ctx):
+    """Yield words; a line "gate NAME" is a gate. Lines are counted."""
+    ctx.counters["lines"] += 1
     if line.startswith("gate "):
         pass_gate(gate, line.split()[1])
     for word in line.split():

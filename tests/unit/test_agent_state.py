@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mapreduce.config import HEARTBEAT_S, LOG_BYTES_PER_ATTEMPT, REGISTER_RETRY_S
+from mapreduce.config import DIED_ATTEMPTS, HEARTBEAT_S, LOG_BYTES_PER_ATTEMPT, REGISTER_RETRY_S
 from mapreduce.plan import AttemptId, Done, Failure, FailureKind, TaskId, TaskKind
 from mapreduce.protocol import wire
 from mapreduce.protocol.messages import (
@@ -349,17 +349,41 @@ def test_a_job_id_cannot_name_another_folder(joined):
 
 
 def test_death_while_loading(joined):
-    """A process that dies while it loads the job refuses the job, with its last lines."""
+    """A process that dies while it loads the job is replaced, DIED_ATTEMPTS times in all; then the job is refused."""
     joined.tell(PrepareJob("job-1", "words", "c" * 64, "c" * 64, "c" * 64))
     joined.tell_raw(0, BlobData("c" * 64, 0, 1, b"c"))
     for role in ("code", "plan", "probe"):
         joined.do(BlobStored("job-1", role))
-    joined.do(ProcessPrinted(1, "about to die\n"))
-    joined.do(ProcessEnded(1, "exit code 3"))
+    for death in range(1, DIED_ATTEMPTS + 1):
+        (probing,) = [tell.process for tell in joined.of(Tell) if isinstance(tell.message, ProbeJob)]
+        joined.do(ProcessPrinted(probing, f"about to die: {death}\n"))
+        assert joined.messages(Prepared) == []
+        joined.do(ProcessEnded(probing, "exit code 3"))
     (prepared,) = joined.messages(Prepared)
     assert "exit code 3" in prepared.problem.message
-    assert prepared.problem.stderr == "about to die"
-    assert joined.of(StartProcess) == [StartProcess(3)]
+    assert prepared.problem.stderr == f"about to die: {DIED_ATTEMPTS}"
+    assert len(joined.of(StartProcess)) == 1
+
+
+def test_death_of_one_probe_does_not_refuse_the_job(joined):
+    """One process that was killed while it probed a job says nothing of the job: another makes it ready."""
+    joined.tell(PrepareJob("job-1", "words", "c" * 64, "c" * 64, "c" * 64))
+    joined.tell_raw(0, BlobData("c" * 64, 0, 1, b"c"))
+    for role in ("code", "plan", "probe"):
+        joined.do(BlobStored("job-1", role))
+    joined.do(ProcessEnded(1, "signal SIGKILL"))
+    (probing,) = [tell.process for tell in joined.of(Tell) if isinstance(tell.message, ProbeJob)]
+    joined.do(ProcessSaid(probing, JobProbed("job-1", "/out")))
+    assert joined.messages(Prepared) == [Prepared("job-1")]
+
+
+def test_a_welcome_for_another_life_is_ignored(driver):
+    """A Welcome names the worker that it is for: a forerunner's opens no session."""
+    driver.do(Tick())
+    driver.do(Received(wire.Envelope("1-9", 0, Welcome(1, 8.0, HEARTBEAT_S, "its forerunner"))))
+    assert driver.effects == []
+    driver.do(Received(wire.Envelope("1-10", 0, Welcome(1, 8.0, HEARTBEAT_S, REGISTER.worker))))
+    assert driver.messages() == [Inventory()]
 
 
 # ------------------------------------------------------------------------------------------------ attempts

@@ -99,3 +99,15 @@ def test_a_users_own_needs_create_merge_and_finish() -> None:
 
     assert fold(Longest(), [["a", "abc"], ["ab"]]) == 3
     assert repr(Longest()) == "Longest()"
+
+
+@pytest.mark.parametrize("aggregator", [Min(), Max()], ids=repr)
+@pytest.mark.parametrize("nan", [float("nan"), np.float32("nan"), np.float64("nan"), Decimal("nan")], ids=repr)
+def test_every_nan_propagates(aggregator, nan):
+    """A NaN of NumPy or Decimal makes the result NaN too, wherever it stands."""
+    one = type(nan)(1)
+    for values in ([nan, one, one], [one, nan, one], [one, one, nan]):
+        state = aggregator.create(values[0])
+        for value in values[1:]:
+            state = aggregator.add(state, value)
+        assert state is nan

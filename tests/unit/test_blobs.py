@@ -81,3 +81,13 @@ def test_open_uploads_are_bounded(tmp_path):
         assert store.put(name, 0, 100, b"x") == 1
     assert len(list(tmp_path.iterdir())) == OPEN_UPLOADS
     assert store.put(names[0], 1, 100, b"x") == 0
+
+
+def test_a_blob_that_somebody_deleted_does_not_stop_the_sweep(tmp_path):
+    """An unused blob whose file is gone already is forgotten like the others."""
+    store = BlobStore(tmp_path)
+    store.put(NAME, 0, len(DATA), DATA)
+    store.sweep(frozenset(), 0.0)
+    (tmp_path / NAME).unlink()
+    store.sweep(frozenset(), UNUSED_S)
+    assert store.missing((NAME,)) == (NAME,)

@@ -25,6 +25,10 @@ class Colour(enum.Enum):
     BLUE = "b"
 
 
+def sized(line: str, size: int = 3) -> Iterator[tuple[str, int]]:
+    yield line, size
+
+
 def plain(line: str) -> Iterator[tuple[str, int]]:
     yield line, 1
 
@@ -282,6 +286,19 @@ def test_two_functions_may_share_a_parameter_only_if_they_agree() -> None:
     for reducer in (other, typed):
         with pytest.raises(JobDefinitionError, match=r"'n' is declared twice.*mapper.*reducer"):
             Job(mapper, reducer=reducer)
+
+
+def test_a_function_called_like_its_role_is_named_once() -> None:
+    """Messages say "the mapper (f.py:1)" or "the mapper plain (f.py:1)", never "the mapper mapper"."""
+    scope: dict[str, Any] = {}
+    exec("def mapper(line, size=3): ...", scope)
+    for function, said in (
+        (scope["mapper"], "the mapper (<string>:1) has"),
+        (sized, "the mapper sized (test_calls.py"),
+    ):
+        with pytest.raises(JobDefinitionError) as refused:
+            read_call(function, "mapper")
+        assert said in str(refused.value)
 
 
 def test_a_call_names_its_place() -> None:

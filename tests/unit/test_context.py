@@ -120,3 +120,15 @@ def test_records_are_shown_shortened():
     assert "1,000,000" in shorten("x" * 10**6)
     assert len(shorten(list(range(10**4)))) == config.RECORD_CHARS
     assert shorten(Broken()) == "<Broken whose repr raises ValueError>"
+
+
+def test_warnings_and_counters_fit_any_wire():
+    """A lone surrogate in a warning is escaped, in a counter's name refused; names are bounded in bytes."""
+    context = Context(AttemptId(TaskId("job", 0, TaskKind.MAP, 0), 1))
+    context.warn("bad name \ud800")
+    assert context.warnings == ("bad name \\ud800",)
+    with pytest.raises(RecordError, match="lone surrogate"):
+        context.counters["\ud800"] += 1
+    context.counters["é" * (config.COUNTER_NAME_CHARS // 2)] += 1
+    with pytest.raises(RecordError, match="bytes in UTF-8"):
+        context.counters["é" * config.COUNTER_NAME_CHARS] += 1

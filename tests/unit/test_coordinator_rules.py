@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import msgpack
 import pytest
 
 from mapreduce.config import (
@@ -67,6 +68,11 @@ class Driver:
         self.put(worker, Envelope("", 0, m.Register(worker, worker, slots, VERSIONS, "tcp://x")))
         self.sessions[worker], self.sent[worker] = self.effects.messages[-1].envelope.session, 0
         self.agent(worker, m.Inventory(**inventory))
+
+    def restart(self):
+        """The coordinator dies, and another goes on with its journal; no worker has come back yet."""
+        epoch = self.core.core.epoch + 1
+        self.core = Coordinator.recover(epoch, VERSIONS, self.now, snapshot=None, entries=self.entries)
 
     def ask(self, message):
         self.put("client", Envelope("", 1, message))
@@ -172,6 +178,52 @@ def test_too_many_counter_names_fail_the_job(driver):
     assert f"more than {COUNTERS} names" in driver.status().failure.message
 
 
+@pytest.mark.parametrize("value", [2**62, -(2**62)])
+def test_a_counter_that_outgrows_64_bits_fails_the_job(driver, value):
+    """The job fails and names the counter; neither the journal's snapshot nor a message meets what has no bytes."""
+    driver.join("a")
+    driver.submit(spec("j", (1, 1), (1, 1)), "a")
+    driver.finish("a", counters={"nanoseconds": value})
+    driver.finish("a", counters={"nanoseconds": 2**62 - 1})
+    assert driver.status().state == "running"
+    driver.finish("a", counters={"nanoseconds": 1}, part=PartInfo(1, 1, "x"))
+    status = driver.status()
+    assert status.state == "failed"
+    assert "the job's counter 'nanoseconds' grows beyond 64 bits" in status.failure.message
+    msgpack.packb(driver.core.snapshot())
+
+
+def test_an_attempt_that_was_away_with_old_bytes_is_not_adopted(driver):
+    """Its input was made again, with other bytes, in a life of the coordinator that did not know of it yet."""
+    for worker in "abc":
+        driver.join(worker)
+    driver.submit(spec("j", (2, 1)), *"abc")
+    kept = driver.finish("a", digests=b"the same")
+    driver.finish("b", digests=b"old made")
+    reduce = driver.running("a")[-1]
+    driver.agent("b", m.Leave())
+    (again,) = driver.running("c")
+    driver.restart()
+    driver.join("c", running=(again,), prepared=("j",))
+    driver.finish("c", again, digests=b"new made")
+    driver.join("a", running=(reduce,), kept=(kept,), prepared=("j",))
+    assert m.CancelAttempt(reduce) in driver.told["a"]
+    assert driver.status().warnings[0].startswith("map 1 made other records when it ran again")
+
+
+def test_a_worker_that_missed_a_jobs_end_is_told_when_it_speaks_of_it(driver):
+    """A job that it was still fetching is in no inventory: its answer to PrepareJob is what shows that it holds it."""
+    driver.join("a")
+    driver.submit(spec("j"))
+    driver.put("a", Envelope("", 0, m.Register("a", "a", 1, VERSIONS, "tcp://x")))
+    session = driver.effects.messages[-1].envelope.session
+    driver.ask(m.Cancel("j"))
+    driver.sessions["a"], driver.sent["a"] = session, 0
+    driver.agent("a", m.Inventory())
+    driver.agent("a", m.Prepared("j", Failure(FailureKind.FATAL, "the coordinator does not have the job's code")))
+    assert driver.told["a"][-1] == m.ForgetJob("j", "/out/j")
+
+
 def test_a_cancelled_attempt_keeps_its_slot_until_it_has_stopped(driver):
     """Slots are never given out twice: the next job's task waits for the agent's word."""
     driver.join("a")
@@ -211,6 +263,12 @@ def test_missing_blobs_are_asked_for_once_the_job_is_acceptable(driver):
         spec("j", (2, 3), (2, 1)),
         spec("last"),
         spec("x" * 100),
+        spec(".."),
+        spec("a/b"),
+        spec("j\n"),
+        spec("j", (1, 100_000)),
+        spec("j", user_attempts=10**9),
+        spec("j", user_attempts=0),
         dataclasses.replace(spec(), code="short"),
         dataclasses.replace(spec(), name="x" * 10_000),
     ],

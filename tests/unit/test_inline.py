@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from mapreduce.aggregators import Count, Max, Mean, Min, Sum
+from mapreduce.config import WARNINGS
 from mapreduce.dataflow.inputs import find_inputs, plan_splits
 from mapreduce.dataflow.manifest import prepare_output, read_output
+from mapreduce.dataflow.shuffle.block_file import open_slice
 from mapreduce.dataflow.split_file import encode_splits
-from mapreduce.dataflow.task import TaskSetup, failure_of
+from mapreduce.dataflow.task import TaskSetup, failure_of, run_map, run_reduce
 from mapreduce.errors import (
     CorruptBlockError,
     DiskFullError,
@@ -23,7 +25,17 @@ from mapreduce.errors import (
 )
 from mapreduce.job import Job, Step
 from mapreduce.loader import LoadedJob
-from mapreduce.plan import AttemptId, FailureKind, JobSpec, Limits, StepShape, TaskId, TaskKind, TaskOptions
+from mapreduce.plan import (
+    AttemptId,
+    FailureKind,
+    JobSpec,
+    Limits,
+    StepShape,
+    TaskId,
+    TaskKind,
+    TaskOptions,
+    run_file_name,
+)
 from mapreduce.runners.inline import run_inline
 
 TEXT = "".join(f"the {n % 7} cat {'sat ' * (n % 5)}on mat{n % 11}\n" for n in range(250))
@@ -413,3 +425,28 @@ def test_bad_text_names_file_and_offset(book, tmp_path):
     assert failure.kind is FailureKind.USER
     assert (failure.path, failure.offset) == (str(book / "c.txt"), 5)
     assert "--encoding-errors" in failure.message
+
+
+@pytest.mark.parametrize("limits", [Limits(), TINY], ids=["usual", "tiny"])
+def test_records_read_are_told_though_values_are_left(limits, book, tmp_path):
+    """What a reduce task has read depends neither on how many values its reducer took, nor on the limits."""
+    job = Job(lambda line: [("one key", line)], reducer=lambda key, lines: [(key, next(lines))])
+    options = TaskOptions("job", str(tmp_path / "out"), steps=(StepShape(1, 1),), limits=limits)
+    prepare_output(options.output, "job", overwrite=False)
+    (split,) = plan_splits(find_inputs([str(book)]))
+    mapped = AttemptId(TaskId("job", 0, TaskKind.MAP, 0), 1)
+    done = run_map(TaskSetup(LoadedJob(job, {}, options), mapped, tmp_path), split)
+    slices = [open_slice(tmp_path / run_file_name(mapped, spill), 0) for spill in range(done.runs)]
+    reduced = AttemptId(TaskId("job", 0, TaskKind.REDUCE, 0), 1)
+    assert run_reduce(TaskSetup(LoadedJob(job, {}, options), reduced, tmp_path), slices).records_in == 251
+
+
+def test_skipped_lines_are_warned_of(book, tmp_path):
+    """Lines left out for bad bytes are a warning of the job, with their number; many files cannot make too many."""
+    for number in range(100):
+        (book / f"{number:03}.txt").write_bytes(b"\xff\nfine\n\xfe\n")
+    run = Run(Job(words, reducer=Sum()), book, tmp_path / "out", encoding_errors="skip", split=10_000_000)
+    first, *_, last = run.outcome.warnings
+    assert first == f"{book / '000.txt'}: lines left out for bytes that are not utf-8: 2"
+    assert last == "more warnings of this kind were dropped"
+    assert len(run.outcome.warnings) == WARNINGS

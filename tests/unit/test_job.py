@@ -242,7 +242,8 @@ def test_targets_that_name_nothing_are_refused(write: Any) -> None:
         "/tmp": "is a folder",
         "what ever": "names no job",
         "there.py:a b": "names no job",
-        "@word_cuont": r"did you mean @word_count\?",
+        "@word_cuont": r"did you mean @word_count\? There are @",
+        "@nonsense": r"no demo @nonsense: there are @",
     }.items():
         with pytest.raises(JobDefinitionError, match=words):
             load_job(target)

@@ -142,3 +142,15 @@ def test_after_a_failed_write_nothing_more_is_taken(tmp_path):
     journal = Journal(tmp_path)
     assert journal.read() == (None, ENTRIES[:2])
     journal.close()
+
+
+def test_a_journal_whose_tables_are_not_ours_is_refused_and_let_go(tmp_path):
+    """Whatever is wrong with the logs' table is a JournalError, and the folder's lock is free again."""
+    Journal(tmp_path).close()
+    with sqlite3.connect(tmp_path / "journal.sqlite") as database:
+        database.execute("DROP TABLE logs")
+        database.execute("CREATE TABLE logs (something TEXT)")
+    database.close()
+    for _ in range(2):
+        with pytest.raises(JournalError, match="could not be opened"):
+            Journal(tmp_path)

@@ -284,3 +284,17 @@ def test_encodings_never_change():
     )
     assert encode_key("é").hex() == "30c3a9"
     assert key_hash(encode_key("word")) == 293170994202452580
+
+
+@pytest.mark.parametrize(
+    "key", [np.datetime64("2020-01-01", "ns"), np.datetime64("NaT"), np.timedelta64(5, "ns"), np.void(b"ab")], ids=repr
+)
+def test_numpy_scalars_that_are_no_keys(key):
+    """NumPy's times and raw bytes are refused, not made the number that counts their units."""
+    with pytest.raises(KeyTypeError, match=type(key).__name__):
+        normalise_key(key)
+
+
+def test_numpy_text_keeps_its_nuls():
+    """NumPy's str and bytes become Python's with the NULs at their ends, which NumPy's own conversions drop."""
+    assert normalise_key((np.str_("a\x00"), np.bytes_(b"a\x00"))) == ("a\x00", b"a\x00")

@@ -1,8 +1,10 @@
 """The output folder: reserved, committed from any interruption, read by its manifest."""
 
+import errno
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -208,16 +210,30 @@ def test_existing_output_is_refused(tmp_path):
     """A folder with something in it is refused, with what is there and what to do; an empty one is taken."""
     (tmp_path / "out").mkdir()
     prepare_output(tmp_path / "out", "j1", False)
-    with pytest.raises(OutputError, match=r"_tmp-j1.*running or has died"):
+    with pytest.raises(OutputError, match=r"the job j1, which is running or has died.*rm -r "):
         prepare_output(tmp_path / "out", "j2", False)
     committed(tmp_path / "b")
-    with pytest.raises(OutputError, match=r"not empty.*--overwrite"):
+    with pytest.raises(OutputError, match=r"another job's output.*--overwrite"):
+        prepare_output(tmp_path / "b", "j2", False)
+    (tmp_path / "b" / "letter.txt").write_text("x")
+    with pytest.raises(OutputError, match=r"letter\.txt\): name another folder$"):  # and not: remove this one
         prepare_output(tmp_path / "b", "j2", False)
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="is a file"):
         prepare_output(tmp_path / "file", "j1", False)
     with pytest.raises(OutputError, match="file"):
         prepare_output(tmp_path / "file" / "below", "j1", False)
+
+
+def test_a_read_only_file_system_is_no_full_disk(tmp_path, monkeypatch):
+    """It is refused as a folder that cannot be used; freeing space would not help."""
+
+    def refuse(*_args, **_options):
+        raise OSError(errno.EROFS, "Read-only file system", str(tmp_path / "out"))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(OutputError, match="cannot be used: Read-only"):
+        prepare_output(tmp_path / "out", "j1", False)
 
 
 def test_overwrite_refuses_strangers(tmp_path):

@@ -308,11 +308,73 @@ def test_large_keys_make_chunks_small():
 
 
 @pytest.mark.parametrize(
-    ("value", "least"), [("x" * 100, 100), ([1] * 100, 800), ({"a": "b" * 50}, 50), ([["x" * 1000]] * 10, 10_000)]
+    ("value", "least"), [("x" * 100, 100), ([1] * 100, 100), ({"a": "b" * 50}, 50), ([["x" * 1000]] * 10, 10_000)]
 )
 def test_weights(value, least):
-    """A value's weight is at least about what it holds."""
-    assert least <= weight(value) < 50 * least
+    """A value's weight, as the emitter keeps it, is at least about what it holds."""
+    emitter = Emitter(Kept().add, read_call(words, "mapper"), Site(), Limits())
+    assert least <= weight(emitter.settled("key", value)) < 50 * least
+
+
+@pytest.mark.parametrize(
+    ("function", "role"),
+    [
+        (lambda line: [(next(iter(line.split("not ")[1:])), 1)], "mapper"),
+        (lambda line: [next(iter(line.split("not ")[1:]))], "keys"),
+        (lambda line: [next(iter(line.split("not ")[1:]))], "records"),
+    ],
+    ids=["mapper", "keys", "records"],
+)
+def test_stop_iteration_is_an_error(function, role):
+    """A next() that finds nothing fails the record that it was on: it must not end the records without a word."""
+    with pytest.raises(RecordError, match=r"raised StopIteration.*next\(iterator, default\)") as caught:
+        run(function, role, blocks=[records(["not a", "to", "not b"])])
+    assert (caught.value.site.record, caught.value.site.offset) == ("'to'", 6)
+
+
+class Shared:
+    """A mapper that emits one list again and again, with other contents."""
+
+    def __init__(self):
+        self.found = []
+
+
+class SharedPairs(Shared):
+    def __call__(self, line):
+        self.found.clear()
+        for word in line.split():
+            self.found.append(word)
+            yield word, self.found
+            yield word, (len(self.found), self.found)
+
+
+class SharedKeys(Shared):
+    def __call__(self, line):
+        self.found[:] = line.split()
+        return self.found
+
+
+class SharedValues(Shared):
+    def __call__(self, line):
+        self.found.append(line)
+        return [self.found]
+
+
+def test_values_are_kept_as_they_were_emitted():
+    """What a mapper changes after it has emitted it was emitted as it was then."""
+    found = run(SharedPairs, lines=["a b", "c"])[0].pairs
+    assert found[::2] == [("a", ["a"]), ("b", ["a", "b"]), ("c", ["c"])]
+    assert found[1::2] == [("a", (1, ["a"])), ("b", (2, ["a", "b"])), ("c", (1, ["c"]))]
+    assert run(SharedKeys, "keys")[0].keys == [word for line in LINES for word in line.split()]
+    assert run(SharedValues, "records", lines=["a", "b"])[0].pairs == [(None, ["a"]), (None, ["a", "b"])]
+
+
+def test_refused_values_name_their_key():
+    """A value that cannot be kept is refused with the function, the key and the record."""
+    with pytest.raises(ValueTypeError, match=r"emitted a value .* under the key 'b': .*memoryview") as caught:
+        run(lambda line: [(line, 1 if line == "a" else memoryview(b"x"))], lines=["a", "b"])
+    assert caught.value.site.key == "'b'"
+    assert caught.value.site.function.startswith("test_refused_values_name_their_key.<lambda>")
 
 
 def test_collector_is_as_before():

@@ -210,13 +210,13 @@ def test_inexact_json_has_its_own_type(tmp_path):
     ],
 )
 def test_what_json_cannot_say(tmp_path, value, words):
-    """A value that TSV cannot hold is an error naming the value, its type, --format and what to emit."""
+    """A value that TSV cannot hold is an error naming the value, its type, the format and what to emit."""
     for how in ("records", "batch"):
         if how == "batch" and type(value) is object:
             continue
         with pytest.raises(ValueTypeError) as caught:
             write(tmp_path / how, ["k"], [value], how=how)
-        for word in ["--format", "mit", *words]:
+        for word in ["TSV", "mit", *words]:
             assert word in str(caught.value)
 
 

@@ -56,6 +56,17 @@ def test_later_steps_have_a_map_task_for_each_part_before():
     assert [(shape.maps, shape.reduces) for shape in shapes] == [(7, 3), (3, 0), (3, 3)]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"reducers": 0}, {"reducers": "2"}, {"reducers": 10_001}, {"encoding_errors": "ignore"}, {"priority": 1 << 70}],
+)
+def test_options_that_no_job_can_have_are_refused(request_for, tmp_path, options):
+    """They are found before anything starts, and leave nothing behind."""
+    with pytest.raises(UsageError):
+        plan(request_for(**options))
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_blobs_are_named_by_their_content(request_for):
     """Code, splits and probe are there under their SHA-256, and are what they should be."""
     planned = plan(request_for())
@@ -115,7 +126,7 @@ def test_an_occupied_output_is_refused_and_untouched(request_for, tmp_path):
     """Somebody's files stay; the message says what to do."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("precious")
-    with pytest.raises(OutputError, match="--overwrite"):
+    with pytest.raises(OutputError, match="name another folder"):
         plan(request_for())
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 

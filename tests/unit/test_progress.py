@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import pty
+import struct
+import termios
 
 import pytest
 
@@ -53,7 +58,7 @@ def test_a_line_shows_tasks_rate_shuffle_and_time_left():
     meter.take(status(records_in=0), 1.0)
     meter.take(status(records_in=40_000, shuffle_bytes=2 * MIB), 5.0)
     line = meter.line(10.0)
-    assert line == "wc: running  map 5/10  reduce 0/4  10,000 records/s  2.0 MB shuffled  about 30 s left"
+    assert line == "wc: running 10 s  map 5/10  reduce 0/4  10,000 records/s  2.0 MB shuffled  about 30 s left"
 
 
 def test_a_line_names_the_first_step_that_is_not_done():
@@ -61,7 +66,7 @@ def test_a_line_names_the_first_step_that_is_not_done():
     done = StepStatus(StepShape(2, 1), maps_done=2, reduces_done=1)
     meter = Meter(0.0)
     meter.take(status(steps=(done, StepStatus(StepShape(1, 3), maps_done=1, reduces_done=2))), 0.1)
-    assert meter.line(0.2).startswith("wc: running, step 2 of 2  map 1/1  reduce 2/3")
+    assert meter.line(0.2).startswith("wc: running 0.2 s, step 2 of 2  map 1/1  reduce 2/3")
 
 
 def test_the_rate_is_that_of_the_last_seconds():
@@ -70,6 +75,22 @@ def test_the_rate_is_that_of_the_last_seconds():
     for second in range(20):
         meter.take(status(records_in=1_000_000 + (second if second < 10 else 10 + (second - 10) * 100)), float(second))
     assert meter.records_per_s() == pytest.approx(100)
+
+
+def test_a_long_record_is_not_told_as_a_rate_of_zero():
+    """While no record is done the line shows the time that passes, and no rate."""
+    meter = Meter(0.0)
+    for second in range(1, 12):
+        meter.take(status(bytes_in=0, steps=(StepStatus(StepShape(1, 1), maps_running=1),)), float(second))
+    assert meter.line(11.5) == "wc: running 12 s  map 0/1  reduce 0/1  0 B shuffled"
+
+
+def test_a_client_that_comes_back_counts_from_the_jobs_start():
+    """The time passed, and that left, are the job's own and not this client's."""
+    meter = Meter(0.0)
+    meter.take(status(elapsed_s=60.0), 1.0)
+    assert meter.line(1.0).startswith("wc: running 60 s")
+    assert meter.left_s(1.0) == pytest.approx(180.0)
 
 
 def test_no_time_left_is_guessed_from_nothing():
@@ -86,6 +107,8 @@ def test_the_summary_has_counters_warnings_and_the_output():
     lines = summary(end, 0.81, "out/")
     assert lines[0] == "wc: done in 0.8 s  (wc-1)"
     assert "wrote 7" in lines[1]
+    assert summary(status(records_in=1), 2.0, "")[0] == "wc: running for 2.0 s  (wc-1)"
+    assert "read 1 record (" in summary(status(state="failed", records_in=1), 2.0, "")[1]
     assert lines[2:] == ["  docs = 1,234", "  z = 1", "  warning: odd  [31m", "  output: out/"]
 
 
@@ -148,4 +171,25 @@ def test_a_live_line_fits_the_terminal(clock, monkeypatch):
     display = LiveDisplay(out)
     clock[0] = 1.0
     display.status(status())
-    assert out.getvalue() == "\r\x1b[K" + "wc: running  map 5/10"[:19]
+    assert out.getvalue() == "\r\x1b[K" + "wc: running 1.0 s"  # 20 columns, less ^C and the cursor
+
+
+def test_the_width_is_that_of_the_terminal_written_to(clock, monkeypatch):
+    """With results piped on, stdout has no width to ask: the line fits the terminal of stderr all the same."""
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(terminal, "w") as stream:
+        display = display_for(stream)
+        display.status(status(name="w" * 60))
+        assert os.read(controller, 4096).decode() == "\r\x1b[K" + "w" * 37
+    os.close(controller)
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
+    """What cannot wipe a line is not sent the codes for it."""
+    controller, terminal = pty.openpty()
+    monkeypatch.setenv("TERM", "dumb")
+    with os.fdopen(terminal, "w") as stream:
+        assert type(display_for(stream)) is Display
+    os.close(controller)

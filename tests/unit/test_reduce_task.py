@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import chain, pairwise
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +18,7 @@ from mapreduce.dataflow.segments import CHUNK_VALUES, by_hash, by_neighbours, ch
 from mapreduce.dataflow.shuffle.block_file import open_slice
 from mapreduce.dataflow.shuffle.merge import OneGroup, merged_chunks
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
-from mapreduce.errors import KeyTypeError, RecordError, SecondPassError
+from mapreduce.errors import CorruptBlockError, KeyTypeError, RecordError, SecondPassError
 from mapreduce.plan import Limits
 
 SMALL = Limits(flush_records=7, sort_buffer=1 << 12, block=256, merge=1 << 12)
@@ -85,6 +87,37 @@ def test_values_may_be_left(tmp_path):
             return
 
     assert reduce(tmp_path, reducer, PAIRS) == [(f"k{k:02}", k) for k in range(17)]
+
+
+def test_stop_iteration_of_a_reducer_is_an_error(tmp_path):
+    """A next() beyond a key's last value fails the key: it must not end the keys without a word."""
+    with pytest.raises(RecordError, match="raised StopIteration") as caught:
+        reduce(tmp_path, lambda key, values: [(key, next(values), next(values))], [("a", 1), ("b", 1), ("b", 2)])
+    assert caught.value.site.key == "'a'"
+
+
+def test_blocks_that_cannot_be_read_are_not_the_reducers(tmp_path):
+    """A reducer that catches all does not get away with the values that came before a damaged block."""
+
+    def reducer(key, values):
+        found = []
+        with suppress(Exception):
+            found.extend(values)
+        yield key, len(found)
+
+    (part,) = slices(tmp_path, [("k", n) for n in range(1000)], Limits(block=256))
+    data = bytearray(Path(part.path).read_bytes())
+    data[part.blocks[-1].offset + 100] ^= 1
+    Path(part.path).write_bytes(data)
+    loop = ReduceLoop(read_call(reducer, "reducer"), reducer, lambda batch: None, Site(), SMALL)
+
+    def go_through():
+        for chunk in merged_chunks([part], SMALL, tmp_path):
+            assert type(chunk) is OneGroup
+            loop.run(chunk)
+
+    with pytest.raises(CorruptBlockError, match="checksum"):
+        go_through()
 
 
 @pytest.mark.parametrize("pairs", [PAIRS, [("k", n) for n in range(5000)]], ids=["small groups", "one large group"])
@@ -207,6 +240,23 @@ def test_combiner_may_make_its_key_anew():
     """An equal key that is another object is the same key."""
     result = combined(lambda key, values: [("".join(key), sum(values))], [("ab", 1), ("ab", 2)])
     assert list(records_of(result)) == [("ab", 3)]
+
+
+def test_combiner_may_change_what_it_emitted():
+    """What a combiner changes after it has emitted it was emitted as it was then."""
+    shared: list[int] = []
+
+    def combiner(key, values):
+        for value in values:
+            shared.append(value)
+            yield key, shared
+        shared.clear()
+
+    assert list(records_of(combined(combiner, [("a", 1), ("a", 2), ("b", 3)]))) == [
+        ("a", [1]),
+        ("a", [1, 2]),
+        ("b", [3]),
+    ]
 
 
 def test_combiner_is_left_out_where_keys_are_distinct():

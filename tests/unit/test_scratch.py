@@ -7,7 +7,15 @@ import stat
 import pytest
 
 from mapreduce.errors import UsageError
-from mapreduce.plan import AttemptId, TaskId, TaskKind, attempt_output_name, part_file_name, run_file_name
+from mapreduce.plan import (
+    AttemptId,
+    TaskId,
+    TaskKind,
+    attempt_output_name,
+    merge_folder_name,
+    part_file_name,
+    run_file_name,
+)
 from workers import scratch
 from workers.scratch import Scratch
 
@@ -80,6 +88,16 @@ def test_deleting_an_attempt_takes_all_of_it_and_nothing_else(tmp_path):
     scratch.delete_attempt(tmp_path, one)
     assert names(tmp_path) == sorted(kept)
     scratch.delete_attempt(tmp_path / "none", one)
+
+
+def test_deleting_a_reduce_attempt_takes_its_merges_files(tmp_path):
+    """What a killed reduce attempt's merge had written goes with it; another's stays."""
+    one, two = (AttemptId(TaskId("job", 0, TaskKind.REDUCE, 1), number) for number in (1, 11))
+    for which in (one, two):
+        (tmp_path / merge_folder_name(which) / "merge-x").mkdir(parents=True)
+    scratch.delete_attempt(tmp_path, one)
+    scratch.delete_attempt(tmp_path, one)
+    assert names(tmp_path) == [merge_folder_name(two)]
 
 
 def test_deleting_private_output(tmp_path):

@@ -185,8 +185,7 @@ def test_bad_byte_skipped_or_replaced(tmp_path, encoding):
     starts = [0, *(end + len(newline) for end in ends)]
     assert [o for b in blocks for o in b.offsets()] == [starts[0], starts[2], starts[4]]
     assert reader.skipped == 2
-    assert len(reader.warnings) == 1
-    assert str(path) in reader.warnings[0]
+    assert reader.warnings == [f"{path}: lines left out for bytes that are not {encoding}: 2"]
     reader = TextReader(split, encoding, "replace", Limits(read=3))
     lines = [line for b in reader for line in b.lines]
     assert [len(lines), lines[0], lines[2], lines[4]] == [5, "abc", "abc", "abc"]
@@ -194,6 +193,31 @@ def test_bad_byte_skipped_or_replaced(tmp_path, encoding):
     assert lines[1] == "abc\ufffd"
     assert len(reader.warnings) == 1
     assert reader.skipped == 0
+
+
+def test_skipped_lines_are_told_of_each_piece(tmp_path):
+    """Each piece of a file tells how many lines it left out, and where it lies."""
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xff\n" * 3 + b"a\n" * 7)
+    told = []
+    for split in splits_of(path, 10):
+        reader = TextReader(split, "utf-8", "skip")
+        assert all(line == "a" for block in reader for line in block.lines)
+        told += reader.warnings
+    assert told == [f"{path}, bytes 0 to 10: lines left out for bytes that are not utf-8: 3"]
+
+
+def test_bad_character_takes_no_newline_along(tmp_path):
+    """Where a decoder would take a newline for a part of a damaged character, lines and offsets stay as they are."""
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"a\n\x9f\x38\nb\n\x81\x30\nc\n")
+    (split,) = splits_of(path, encoding="gb18030")
+    for read_bytes in (1, 4, 1000):
+        blocks = list(TextReader(split, "gb18030", "skip", Limits(read=read_bytes)))
+        assert [line for block in blocks for line in block.lines] == ["a", "b", "c"]
+        assert [offset for block in blocks for offset in block.offsets()] == [0, 5, 10]
+        blocks = list(TextReader(split, "gb18030", "replace", Limits(read=read_bytes)))
+        assert [offset for block in blocks for offset in block.offsets()] == [0, 2, 5, 7, 10]
 
 
 def test_bad_byte_stateful_offset(tmp_path):

@@ -37,6 +37,16 @@ def test_frames_of_the_engine_are_folded() -> None:
     assert "adds numbers" in text
 
 
+def test_the_way_to_an_import_is_folded(tmp_path, monkeypatch) -> None:
+    """A module that fails to import shows the user's lines alone, not those of importlib."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lame.py").write_text("import nosuch_module\n")
+    error = caught(lambda: load_job("lame.py"))
+    assert isinstance(error, JobDefinitionError)
+    assert "import nosuch_module" in str(error)
+    assert "importlib" not in str(error)
+
+
 def test_causes_are_kept() -> None:
     """`raise ... from` and exceptions during handling appear in order, each folded."""
 

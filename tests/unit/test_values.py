@@ -324,3 +324,9 @@ def test_encodings_never_change():
     expected = "c17495c402a161c40bc169010000000000000000"
     assert encode_value(value).hex().startswith(expected)
     assert encode_value(("word", 3)).hex() == "92a4776f726403"
+
+
+def test_numpy_text_keeps_its_nuls():
+    """A NumPy str or bytes comes back with the NULs at its end."""
+    assert str.__str__(decode_value(encode_value(np.str_("a\x00")))) == "a\x00"
+    assert bytes(decode_value(encode_value(np.bytes_(b"a\x00")))) == b"a\x00"

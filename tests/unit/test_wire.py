@@ -123,6 +123,13 @@ def test_a_frame_over_the_limit_is_refused_on_both_sides():
         wire.decode(b"x" * (CONTROL_FRAME_BYTES + 1))
 
 
+@pytest.mark.parametrize("message", [messages.Rejected("\udc80"), messages.GetLogs("j", 2**64)])
+def test_what_no_frame_can_hold_is_a_wire_error(message):
+    """A lone surrogate, or an integer beyond 64 bits, is a WireError at the sender that names the message."""
+    with pytest.raises(WireError, match=type(message).__name__):
+        wire.encode(wire.Envelope("", 0, message))
+
+
 def test_deep_nesting_is_a_wire_error():
     """Arrays nested thousands deep are refused, not a crash."""
     with pytest.raises(WireError):

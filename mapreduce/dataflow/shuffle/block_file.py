@@ -9,7 +9,6 @@ lost run is made again.
 
 from __future__ import annotations
 
-import errno
 import functools
 import io
 import os
@@ -25,6 +24,7 @@ import polars as pl
 import xxhash
 
 from mapreduce.dataflow.columns import Batch, Lane, common_lane, concat, with_lanes
+from mapreduce.dataflow.disk import DISK_ERRORS as DISK_ERRORS  # noqa: PLC0414 - re-exported: workers have it from here
 from mapreduce.dataflow.shuffle.sizes import cut
 from mapreduce.errors import CorruptBlockError, DiskFullError, InputLostError
 from mapreduce.plan import AttemptId, Limits
@@ -34,7 +34,6 @@ VERSION = 1
 TRAILER = struct.Struct("<QQII8s")  # length of the index, its xxh3_64, the version, 0, the magic again
 WORTH_COMPRESSING = 0.9  # LZ4 costs 70 ns a record: below a tenth saved, the disk is cheaper
 LEFT_ALONE_BLOCKS = 15  # written as they are after an incompressible one: to try every 16th again costs little
-DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS})
 DIGEST_BYTES = 8
 
 

@@ -1,4 +1,4 @@
-"""The versions that a worker and its coordinator must share."""
+"""The versions that a worker and its coordinator must share. Light: Polars is asked of its metadata, never loaded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import metadata
 
 
 def own_versions() -> dict[str, str]:
-    """Versions of Python, of this engine and of Polars, named as the coordinator names them; Polars isn't imported."""
+    """Give the versions of Python (major and minor), of this engine and of Polars, by these names."""
     return {
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "engine": metadata.version("mapreduce-engine"),

@@ -1,0 +1,140 @@
+"""The real agents' state machine in the simulation, with modelled task processes and disks."""
+
+from simulated import FAULTS_S, VERSIONS
+
+from mapreduce.plan import Failure, FailureKind, TaskKind
+from mapreduce.protocol import messages as m
+from mapreduce.protocol import plain, wire
+from workers import agent_events as w
+from workers import task_messages as t
+from workers.agent_state import AgentState
+
+
+class Process:
+    """A task process: what it was told of one job's results, and the attempt that it runs."""
+
+    def __init__(self):
+        self.job = ""
+        self.sources = {}
+        self.attempt = None
+        self.dying = False
+
+    def add(self, packed):
+        results = plain.unpack(m.Results, packed)
+        assert results.job == self.job, "a process serves one job"
+        for source in results.sources:
+            self.sources[results.job, results.step, results.of_maps, source.attempt.task.index] = source
+
+
+class RealAgent:
+    """An `AgentState` whose effects are carried out by models. `kept` are the attempts whose files are there."""
+
+    def __init__(self, sim, identity, worker):
+        self.sim, self.identity, self.worker, self.slots = sim, identity, worker, sim.random.choice([1, 2, 3])
+        register = m.Register(worker, worker, self.slots, VERSIONS, f"tcp://{worker}", "/f")
+        self.state = AgentState(register, "/jobs")
+        self.processes, self.kept, self.outcomes = {}, set(), ()
+        self.due = []
+        self.paused_until = 0.0
+        self.perform(self.state.start())
+
+    def later(self, event, delays=(0.0, 0.0, 0.25, 1.0)):
+        """Have an event come after a while; those with equal delays come in their order."""
+        self.due.append((self.sim.now + self.sim.random.choice(delays), event))
+
+    def handle(self, event):
+        self.perform(self.state.handle(event, self.sim.now))
+
+    def holds_jobs(self):
+        """Whether it knows a job, or a process serves one."""
+        return bool(self.state.outputs())
+
+    def receive(self, envelope):
+        """A frame comes from the coordinator."""
+        self.handle(w.Received(envelope))
+
+    def step(self, now):
+        """Time passes: what was to happen until now happens, then a tick."""
+        ready = [item for item in self.due if item[0] <= now]
+        self.due = [item for item in self.due if item[0] > now]
+        for _, event in sorted(ready, key=lambda item: item[0]):
+            self.happen(event)
+        self.handle(w.Tick())
+
+    def happen(self, event):
+        """Something of the models' comes about, unless its process is gone meanwhile."""
+        if isinstance(event, w.ProcessSaid | w.ProcessEnded):
+            process = self.processes.get(event.process)
+            if process is None or (process.dying and isinstance(event, w.ProcessSaid)):
+                return
+            if isinstance(event, w.ProcessEnded):
+                del self.processes[event.process]
+            else:
+                event = w.ProcessSaid(event.process, self.outcome(process, event.message))
+        self.handle(event)
+
+    def outcome(self, process, message):
+        """Make the result when it is told."""
+        if not isinstance(message, t.TaskDone):
+            return message
+        attempt, process.attempt = process.attempt, None
+        lost = next((source for source in message.done if not self.sim.holds(source)), None)
+        if lost is not None:
+            return t.TaskFailed(attempt, Failure(FailureKind.INPUT_LOST, "gone", producer=lost.attempt))
+        if self.sim.now < FAULTS_S and self.sim.random.random() < 0.03:
+            return t.TaskFailed(attempt, Failure(FailureKind.DISK, "disk full"))
+        self.sim.made.add((self.worker, attempt))
+        self.kept.add(attempt)
+        return t.TaskDone(attempt, self.sim.result(attempt))
+
+    def perform(self, effects):
+        for effect in effects:
+            match effect:
+                case w.Send(frame):
+                    self.sim.to_coordinator(self.identity, wire.decode(frame))
+                case w.StartProcess(number):
+                    assert number not in self.processes
+                    self.processes[number] = Process()
+                case w.KillProcess(number):
+                    if number in self.processes:
+                        self.processes[number].dying = True
+                        self.later(w.ProcessEnded(number, "signal SIGKILL"))
+                case w.Tell(number, message):
+                    if number in self.processes:
+                        self.tell(number, self.processes[number], message)
+                case w.StorePiece(job, role, _, offset, total, data):
+                    if offset + len(data) == total:
+                        self.later(w.BlobStored(job, role))
+                case w.DeleteAttempt(attempt):
+                    self.kept.discard(attempt)
+                case w.DeleteJob(job):
+                    assert not [p for p in self.processes.values() if p.job == job], "a job is deleted under a process"
+                    self.kept = {attempt for attempt in self.kept if attempt.task.job != job}
+                case w.Exit(code, reason):
+                    raise AssertionError(f"the agent stops with {code}: {reason}")
+
+    def tell(self, number, process, message):
+        match message:
+            case t.LoadJob(job):
+                assert not process.job, "a process serves one job for life"
+                process.job = job
+            case t.AddSources(packed):
+                for one in packed:
+                    process.add(one)
+            case t.ProbeJob(job):
+                assert process.job == job
+                self.later(w.ProcessSaid(number, t.JobProbed(job, "/out")))
+            case t.Run(attempt, previous):
+                self.run(number, process, attempt, previous)
+
+    def run(self, number, process, attempt, previous):
+        assert process.job == attempt.task.job
+        pinned = self.sim.inputs(process, attempt)
+        self.sim.check_previous(attempt, previous)
+        process.attempt = attempt
+        busy = [p.attempt for p in self.processes.values() if p.attempt is not None and not p.dying]
+        assert len(busy) <= self.slots, f"{self.worker} has {self.slots} slots: {busy}"
+        fatal = attempt.task.kind is not TaskKind.COMMIT and self.sim.now < FAULTS_S and self.sim.random.random() < 0.02
+        if fatal:
+            self.later(w.ProcessEnded(number, "signal SIGKILL"), (0.5, 2.0))
+        self.later(w.ProcessSaid(number, t.TaskDone(attempt, pinned)), (0.0, 0.5, 2.0))
