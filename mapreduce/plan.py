@@ -209,7 +209,7 @@ class Limits:
     All in bytes but `flush_records`: how many pairs the mapper loop collects before they become columns.
     """
 
-    flush_records: int = 131_072  # large enough to make column calls cheap, small enough for the processor's caches
+    flush_records: int = 524_288  # English has some 30,000 distinct words in so many: few rows are left of them
     sort_buffer: int = 64 << 20  # with its sorted copy and Polars' own memory stays far below 600 MB a task process
     block: int = 1 << 20  # raw size of a block: the unit of reading and fetching
     merge: int = 128 << 20  # what the merge may hold: its fan-in is this over twice the largest raw block
@@ -233,7 +233,6 @@ class TaskOptions:
     seed: int = 0
     steps: tuple[StepShape, ...] = ()
     limits: Limits = field(default_factory=Limits)
-    compress: bool = True
 
 
 @dataclass(frozen=True, slots=True)

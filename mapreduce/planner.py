@@ -116,7 +116,6 @@ def plan(request: Request) -> Planned:
         seed=job.seed,
         steps=shapes_of(job, len(splits), reducers),
         limits=request.limits or Limits(),
-        compress=request.compress,
     )
     code = build_package(loaded, params, options)
     notes = () if request.slots is None else dataflow_inputs.notes(splits, request.slots, split_size)

@@ -34,5 +34,4 @@ class Request:
     priority: int = 0
     user_attempts: int = USER_ATTEMPTS
     slots: int | None = None
-    compress: bool = True
     limits: Limits | None = None

@@ -24,7 +24,6 @@ from mapreduce.plan import Limits
 Column = tuple[pl.Series, Lane]
 
 INT64_END = 2**63
-PARTIAL_ROWS = 4  # times flush_records: merging partials then costs a few ns a record, and holds some 30 MB of words
 PARTIAL_BYTES = 4  # the sort buffer over this: what partials may hold beside it
 LOW_BITS = 32
 
@@ -207,7 +206,7 @@ class Partials:
         self._again = again
         self._sink = sink
         self._raw_rows = limits.flush_records
-        self._partial_rows = PARTIAL_ROWS * limits.flush_records
+        self._partial_rows = limits.flush_records
         self._bytes = max(limits.sort_buffer // PARTIAL_BYTES, 1)
         self._raw = _Heap()
         self._partial = _Heap()

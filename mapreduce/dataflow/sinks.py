@@ -78,7 +78,6 @@ class ShuffleSink:
             partitions=options.steps[attempt.task.step].reduces,
             partitioner=partitioner,
             limits=options.limits,
-            compress=options.compress,
         )
         self._buffer: SortBuffer | None = None
         self._fold = fold
@@ -140,9 +139,7 @@ class PartSink:
             path = temporary_folder(options.output, options.job) / attempt_output_name(attempt)
             self._output = PartWriter(path, options.output_format, keys=keys)
         else:
-            self._blocks = BlockFileWriter(
-                scratch / part_file_name(attempt), compress=options.compress, block=options.limits.block
-            )
+            self._blocks = BlockFileWriter(scratch / part_file_name(attempt), block=options.limits.block)
 
     def add(self, batch: Batch) -> None:
         """Take rows, in the order in which they shall lie in the part."""

@@ -6,7 +6,6 @@ import contextlib
 import pdb  # noqa: T100 - it is what --pdb asks for
 import sys
 import types
-from dataclasses import replace
 from typing import NoReturn
 
 from mapreduce.client import Listener
@@ -31,7 +30,7 @@ def run_here(request: Request, listener: Listener, *, debug: bool = False) -> Jo
     With `debug`, an exception of user code opens a debugger at the user's line. Raises JobFailed and UsageError.
     """
     listener.tick()  # the job's module may take long to import
-    planned = plan(replace(request, compress=False))
+    planned = plan(request)
     spec = planned.spec
     loaded = LoadedJob(planned.job, planned.params, planned.options)
 

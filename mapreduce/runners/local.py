@@ -200,7 +200,7 @@ def run_local(request: Request, listener: Listener) -> JobStatus:
         from mapreduce.planner import plan  # noqa: PLC0415 - see above
 
         listener.tick()  # the job's module may take long to import
-        planned = plan(replace(request, slots=cluster.slots, compress=False, user_attempts=USER_ATTEMPTS_LOCAL))
+        planned = plan(replace(request, slots=cluster.slots, user_attempts=USER_ATTEMPTS_LOCAL))
         spec, blobs = planned.spec, planned.blobs
         with Connection(cluster.address) as connection:
             follower = JobFollower(connection, spec.job, listener, spec=spec, blobs=blobs, check=cluster.check)

@@ -35,11 +35,10 @@ def text_batch(rows: int, start: int = 0) -> Batch:
     return make_batch([f"key {start + i}" for i in range(rows)], list(range(rows)))
 
 
-@pytest.mark.parametrize("compress", [True, False])
-def test_partitions_come_back_as_they_were_written(tmp_path, compress):
+def test_partitions_come_back_as_they_were_written(tmp_path):
     """Each partition gives back its records in order; one that nothing was written to is empty."""
     batches = [(0, text_batch(100)), (2, text_batch(5)), (2, text_batch(6, 5))]
-    path = written(tmp_path / "run", batches, partitions=4, compress=compress, block=500)
+    path = written(tmp_path / "run", batches, partitions=4, block=500)
     assert all_records(open_slice(path, 0)) == list(records_of(text_batch(100)))
     assert all_records(open_slice(path, 1)) == all_records(open_slice(path, 3)) == []
     assert [key for key, _ in all_records(open_slice(path, 2))] == [f"key {i}" for i in range(11)]
@@ -87,7 +86,7 @@ def test_a_slice_of_large_columns_takes_its_own_bytes_only(tmp_path):
     large = make_batch([f"{i:0100}" for i in range(20_000)], [f"{i:0100}" for i in range(20_000)])
     for name, batch in (("rows", large), ("lists", regroup(large))):
         few = Batch(batch.frame.slice(777, 3), batch.key_lane, batch.value_lane, batch.grouped)
-        path = written(tmp_path / name, [(0, few)], grouped=batch.grouped, compress=False)
+        path = written(tmp_path / name, [(0, few)], grouped=batch.grouped)
         assert path.stat().st_size < 4000
         assert all_records(open_slice(path, 0)) == list(records_of(few))
 
@@ -222,7 +221,7 @@ def test_a_full_disk_names_the_folder_and_leaves_nothing(tmp_path):
         path = tmp_path / "run"
         path.symlink_to("/dev/full")
         with pytest.raises(DiskFullError, match=str(tmp_path)):
-            written(path, [(0, text_batch(rows))], compress=False, block=10_000)
+            written(path, [(0, text_batch(rows))], block=10_000)
         assert list(tmp_path.iterdir()) == []
 
 

@@ -77,7 +77,7 @@ LIMITS = st.builds(
 )
 
 
-def shuffle(folder, tasks, limits, partitions, size, *, compress):
+def shuffle(folder, tasks, limits, partitions, size):
     """The engine's way: gives the slices of each partition, in (map task, spill) order."""
     slices: list = [[] for _ in range(partitions)]
     for number, pairs in enumerate(tasks):
@@ -86,7 +86,6 @@ def shuffle(folder, tasks, limits, partitions, size, *, compress):
             lambda spill, task=number: f"{task}-{spill}",
             partitions=partitions,
             limits=limits,
-            compress=compress,
         )
         for start in range(0, len(pairs), size):
             cut = pairs[start : start + size]
@@ -127,12 +126,12 @@ def groups_of(chunks):
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(map_tasks(), LIMITS, st.integers(1, 3), st.sampled_from([1, 7, 1000]), st.booleans())
-def test_the_shuffle_is_a_dict_and_a_sort(tasks, limits, partitions, size, compress):
+@given(map_tasks(), LIMITS, st.integers(1, 3), st.sampled_from([1, 7, 1000]))
+def test_the_shuffle_is_a_dict_and_a_sort(tasks, limits, partitions, size):
     """Any keys and values, cut anywhere: the groups, the order of their values and all bytes are the plain ones."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        slices = shuffle(folder, tasks, limits, partitions, size, compress=compress)
+        slices = shuffle(folder, tasks, limits, partitions, size)
         expected = reference(tasks, partitions)
         for partition in range(partitions):
             assert groups_of(merged_chunks(slices[partition], limits, folder)) == expected[partition]
@@ -153,6 +152,6 @@ def test_the_same_records_make_the_same_files(tasks, limits, partitions):
         for copy in ("a", "b"):
             folder = Path(name) / copy
             folder.mkdir()
-            shuffle(folder, tasks, limits, partitions, 10, compress=True)
+            shuffle(folder, tasks, limits, partitions, 10)
             written.append({path.name: path.read_bytes() for path in folder.iterdir()})
         assert written[0] == written[1]

@@ -138,13 +138,11 @@ class BlockFileWriter:
         key_lane: Lane | None = None,
         value_lane: Lane | None = None,
         grouped: bool = False,
-        compress: bool = True,
         block: int | None = None,
     ) -> None:
         self._path = Path(path)
         self._lanes = (key_lane, value_lane)
         self._grouped = grouped
-        self._compress = compress
         self._block = Limits().block if block is None else block
         self._refs: list[list[BlockRef]] = [[] for _ in range(partitions)]
         self._partition = 0
@@ -261,8 +259,8 @@ class BlockFileWriter:
         self._refs[self._partition].append(ref)
 
     def _encode(self, batch: Batch, raw: int) -> memoryview:
-        if not self._compress or self._left_alone:
-            self._left_alone = max(self._left_alone - 1, 0)
+        if self._left_alone:
+            self._left_alone -= 1
             return _to_ipc(batch.frame, compress=False)
         data = _to_ipc(batch.frame, compress=True)
         if len(data) > raw * WORTH_COMPRESSING:

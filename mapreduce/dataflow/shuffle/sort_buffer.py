@@ -58,7 +58,6 @@ class SortBuffer:
         partitions: int,
         partitioner: Partitioner | None = None,
         limits: Limits | None = None,
-        compress: bool = True,
         combine: Callable[[Batch], Batch] | None = None,
     ) -> None:
         self._folder = Path(folder)
@@ -66,7 +65,6 @@ class SortBuffer:
         self._partitions = partitions
         self._partitioner = partitioner
         self._limits = limits or Limits()
-        self._compress = compress
         self._combine = combine
         self._batches: list[Batch] = []
         self._buffered = 0
@@ -136,7 +134,6 @@ class SortBuffer:
             key_lane=batch.key_lane,
             value_lane=batch.value_lane,
             grouped=batch.grouped,
-            compress=self._compress,
             block=self._limits.block,
         )
         start = 0
