@@ -56,11 +56,11 @@ def weights(
         yield name, (word, n / length * idf)
 
 
-def vector(name: str, weighted: Iterable[tuple[str, float]]) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+def vector(name: str, weighted: Iterable[tuple[str, float]]) -> Iterator[tuple[str, list[list[str | float]]]]:
     """Make a document's vector: its words in order, scaled to length 1; words that every document has are left out."""
     held = sorted((word, weight) for word, weight in weighted if weight)
     norm = math.sqrt(math.fsum(weight * weight for _, weight in held))
-    yield name, [(word, weight / norm) for word, weight in held]
+    yield name, [[word, weight / norm] for word, weight in held]
 
 
 job = Job(

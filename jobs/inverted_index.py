@@ -24,9 +24,10 @@ def mapper(line: str, *, ctx: Context) -> Iterator[tuple[str, str]]:
         yield word, name
 
 
-def reducer(word: str, documents: Iterable[str]) -> Iterator[tuple[str, list[tuple[str, int]]]]:
+def reducer(word: str, documents: Iterable[str]) -> Iterator[tuple[str, list[list[str | int]]]]:
     """Yield the files of a word in the order of their names."""
-    yield word, sorted(Counter(documents).items())
+    counts = Counter(documents)
+    yield word, [[name, counts[name]] for name in sorted(counts)]
 
 
 job = Job(mapper=mapper, reducer=reducer)

@@ -128,7 +128,7 @@ def read_call(function: Any, role: str, *, first_step: bool = True) -> Call:
         len(found.names),
         found.parameters,
         found.wants_context,
-        inspect.isgeneratorfunction(inspect.unwrap(function)),
+        inspect.isgeneratorfunction(function),  # of the function that is called: a wrapper may return anything
     )
 
 

@@ -6,7 +6,6 @@ been done is reported as events, through a pipe that wakes the agent's poller.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
@@ -15,10 +14,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from mapreduce.dataflow.disk import DISK_ERRORS
 from workers import scratch
 from workers.agent_events import BlobBroken, BlobStored, DeleteAttempt, DeleteJob, Event, OutputLeft, StorePiece
-
-DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS})
 
 log = logging.getLogger("mapreduce.worker")
 

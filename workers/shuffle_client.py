@@ -11,7 +11,8 @@ from typing import Any, Self
 
 import zmq
 
-from mapreduce.dataflow.shuffle.block_file import DISK_ERRORS, Slice
+from mapreduce.dataflow.disk import DISK_ERRORS
+from mapreduce.dataflow.shuffle.block_file import Slice
 from mapreduce.errors import DiskFullError, InputLostError, WireError
 from workers.shuffle_fetch import Ask, FetchEffect, FetchMachine, Wanted
 from workers.shuffle_messages import FRAME_BYTES, BytesReply, Gone, SliceReply, decode, encode

@@ -118,7 +118,7 @@ def test_a_bad_byte_names_the_place_and_the_ways_out(here):
     assert mapreduce("run", "job.py", "in.txt", "--encoding", "latin-1", cwd=here).stdout == "café\t1\nfine\t1\n"
     done = mapreduce("run", "job.py", "in.txt", "--encoding-errors", "skip", cwd=here)
     assert done.stdout == "fine\t1\n"
-    assert "1" in done.stderr
+    assert "skipped" in done.stderr or "left out" in done.stderr
 
 
 def test_a_binary_file_is_told_apart_from_broken_text(here):

@@ -306,3 +306,17 @@ def test_a_call_names_its_place() -> None:
     title = read_call(plain, "mapper").title
     assert title.startswith("plain (test_calls.py:")
     assert Call(str.split, "keys", 1).title == "str.split"
+
+
+def test_a_wrapper_is_no_generator_though_it_wraps_one() -> None:
+    """What counts is the function that is called: a decorator's wrapper may return anything, so it is looked at."""
+
+    def generator(line: str) -> Iterator[tuple[str, int]]:
+        yield line, 1
+
+    @functools.wraps(generator)
+    def wrapper(line: str) -> dict[str, int]:
+        return dict(generator(line))
+
+    assert read_call(generator, "mapper").is_generator
+    assert not read_call(wrapper, "mapper").is_generator

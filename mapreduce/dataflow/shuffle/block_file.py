@@ -24,7 +24,7 @@ import polars as pl
 import xxhash
 
 from mapreduce.dataflow.columns import Batch, Lane, common_lane, concat, with_lanes
-from mapreduce.dataflow.disk import DISK_ERRORS as DISK_ERRORS  # noqa: PLC0414 - re-exported: workers have it from here
+from mapreduce.dataflow.disk import DISK_ERRORS
 from mapreduce.dataflow.shuffle.sizes import cut
 from mapreduce.errors import CorruptBlockError, DiskFullError, InputLostError
 from mapreduce.plan import AttemptId, Limits
