@@ -30,7 +30,6 @@ class Options:
     listen: str | None
     name: str
     life_fd: int | None
-    verbose: bool
 
 
 def parse(arguments: list[str]) -> Options:
@@ -42,7 +41,6 @@ def parse(arguments: list[str]) -> Options:
     parser.add_argument("--listen", help="address to serve intermediate data at (default: this machine's address)")
     parser.add_argument("--name", default=socket.gethostname(), help="how people know this worker")
     parser.add_argument("--life-fd", type=int, help="a descriptor whose closing ends the agent")
-    parser.add_argument("--verbose", action="store_true", help="log what happens, and not only what is wrong")
     found = parser.parse_args(arguments)
     if found.slots < 1:
         parser.error("--slots must be 1 or more")

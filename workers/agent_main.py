@@ -34,7 +34,8 @@ log = logging.getLogger("mapreduce.worker")
 
 def run_agent(options: Options, worker: str, server: Process, control: socket.socket) -> int:
     """Run an agent whose fork server is starting; give the exit code."""
-    level = logging.INFO if options.verbose else logging.WARNING
+    # A worker that a person started says what happens; one that a run started only what is wrong.
+    level = logging.INFO if options.life_fd is None else logging.WARNING
     logging.basicConfig(stream=sys.stderr, level=level, format=f"worker {options.name}: %(message)s")
     try:
         with contextlib.ExitStack() as stack:
@@ -78,6 +79,7 @@ def _run(options: Options, worker: str, server: Process, control: socket.socket,
     )
     stack.callback(shell.close)
     disk.sweep(scratch.leftovers)
+    log.info("asking %s for work: %d at a time", options.coordinator, options.slots)
     code = shell.run()
     if code == 2:
         log.error("the coordinator refused this worker: %s", shell.exit_reason)

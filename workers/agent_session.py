@@ -118,5 +118,5 @@ class Session:
         self.received = envelope.number  # 0, or 1 where the Welcome counts as the first message
         self._heartbeat_s = welcome.heartbeat_s
         self._next_heartbeat_s = now_s + self._heartbeat_s
-        note = Note(f"session {self.id} with the coordinator's epoch {welcome.epoch}")
+        note = Note(f"joined the coordinator: session {self.id} of its epoch {welcome.epoch}")
         return [SessionBegun()], [note]

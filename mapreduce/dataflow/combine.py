@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mapreduce.calls import Call
+from mapreduce.calls import Call, in_role
 from mapreduce.dataflow.columns import Batch, concat, make_batch
 from mapreduce.dataflow.context import Site, shorten
-from mapreduce.dataflow.emit import CHUNK_RECORDS, Emitter, Values, who
+from mapreduce.dataflow.emit import CHUNK_RECORDS, Emitter, Values
 from mapreduce.dataflow.keys import encode_key, normalise_key
 from mapreduce.dataflow.segments import by_hash, chunks
 from mapreduce.errors import KeyTypeError, RecordError
@@ -76,8 +76,6 @@ class Combiner:
         except KeyTypeError:
             same = False
         if not same:
-            msg = (
-                f"{who(self._call)} was called for the key {shorten(key):.200} and emitted the key "
-                f"{shorten(emitted):.200}: a combiner may emit its own key only; change keys in the mapper or reducer"
-            )
+            who = in_role(self._call.function, self._call.role)
+            msg = f"{who} was called for the key {shorten(key):.200} and emitted the key {shorten(emitted):.200}: a combiner may emit its own key only; change keys in the mapper or reducer"
             raise RecordError(msg)

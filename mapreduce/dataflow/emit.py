@@ -12,7 +12,7 @@ from itertools import islice
 from types import GeneratorType
 from typing import Any, Generic, NoReturn, TypeVar
 
-from mapreduce.calls import Call
+from mapreduce.calls import Call, in_role
 from mapreduce.dataflow.columns import Batch, make_batch
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.keys import normalise_key
@@ -50,11 +50,6 @@ _VALUES = {
 _FIXES: dict[str, dict[Any, str]] = {"keys": _KEYS, "records": _VALUES}
 
 
-def who(call: Call) -> str:
-    """Name a function with its role: "the mapper tokens (jobs.py:3)", or "the mapper (jobs.py:3)" if called so."""
-    return f"the {call.title}" if call.title.startswith(f"{call.role} (") else f"the {call.role} {call.title}"
-
-
 class Values(Generic[V]):
     """The values of one key, as an iterator that can be gone through once.
 
@@ -90,7 +85,7 @@ class Emitter:
     def __init__(self, sink: Callable[[Batch], None], call: Call, site: Site, limits: Limits) -> None:
         self._sink = sink
         self._name = call.title
-        self._who = who(call)
+        self._who = in_role(call.function, call.role)
         self._fix = _FIXES.get(call.role, _PAIRS)
         self._site = site
         self._most = max(1, min(CHUNK_RECORDS, limits.flush_records))

@@ -428,13 +428,15 @@ def test_slots_run_side_by_side(coordinator, tmp_path):
 
 
 def test_agent_says_nothing_at_normal_work(coordinator, tmp_path):
-    """An agent's log is empty unless something is wrong; --verbose tells more."""
+    """The agent of a run says nothing unless something is wrong; one that a person started says what it does."""
     agent, process, planned = started(coordinator, tmp_path, "pass")
     agent.run(attempt(planned, "map", 0))
     coordinator.end_life(process)
     process.wait(10)
     assert (tmp_path / "agent.log").read_text() == ""
-    _, process = coordinator.start_agent(extra=["--verbose"])
-    coordinator.end_life(process)
+    _, process = coordinator.start_agent(life=False)
+    process.terminate()
     process.wait(10)
-    assert re.search("worker tester: session .* epoch 1", (tmp_path / "agent.log").read_text())
+    said = (tmp_path / "agent.log").read_text()
+    assert re.search(f"worker tester: asking {coordinator.address} for work: 2 at a time", said)
+    assert re.search("worker tester: joined the coordinator: session .* epoch 1", said)

@@ -287,7 +287,9 @@ def test_encodings_never_change():
 
 
 @pytest.mark.parametrize(
-    "key", [np.datetime64("2020-01-01", "ns"), np.datetime64("NaT"), np.timedelta64(5, "ns"), np.void(b"ab")], ids=repr
+    "key",
+    [np.datetime64("2020-01-01", "ns"), np.datetime64("NaT", "s"), np.timedelta64(5, "ns"), np.void(b"ab")],
+    ids=repr,
 )
 def test_numpy_scalars_that_are_no_keys(key):
     """NumPy's times and raw bytes are refused, not made the number that counts their units."""
