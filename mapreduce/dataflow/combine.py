@@ -77,5 +77,8 @@ class Combiner:
             same = False
         if not same:
             who = in_role(self._call.function, self._call.role)
-            msg = f"{who} was called for the key {shorten(key):.200} and emitted the key {shorten(emitted):.200}: a combiner may emit its own key only; change keys in the mapper or reducer"
+            msg = (
+                f"{who} was called for the key {shorten(key):.200} and emitted the key {shorten(emitted):.200}: "
+                "a combiner may emit its own key only; change keys in the mapper or reducer"
+            )
             raise RecordError(msg)
