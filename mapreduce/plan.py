@@ -220,8 +220,8 @@ class Limits:
 class TaskOptions:
     """What every task of a job needs to know beside the code; opaque to the coordinator.
 
-    `output` is the output folder (absolute); `output_format` "tsv" or "records". `versioned_parts` puts the job's id
-    into part names (with --overwrite). `params` are the user's, already typed.
+    `output` is the output folder (absolute); `output_format` is "tsv" or "records" (typed, for results without an
+    output folder). With `overwrite` part names carry the job's id. `limits` cut buffers and blocks in every runner alike.
     """
 
     job: str

@@ -245,9 +245,7 @@ class _Loop:
         for send in self._messages:
             try:
                 frame = encode(send.envelope)
-            except (WireError, ValueError, OverflowError) as error:
-                # Too large, or text or a number that has no bytes: a defect, but no reason to stop for all. Its session
-                # ends by the gap.
+            except WireError as error:  # a defect, but no reason to stop for all; its session ends by the gap
                 _log.error("not sent to %s: %s", send.identity.hex(), error)
                 continue
             self._socket.send_multipart([send.identity, frame])
