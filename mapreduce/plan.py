@@ -221,7 +221,7 @@ class TaskOptions:
     """What every task of a job needs to know beside the code; opaque to the coordinator.
 
     `output` is the output folder (absolute); `output_format` is "tsv" or "records" (typed, for results without an
-    output folder). With `overwrite` part names carry the job's id. `limits` cut buffers and blocks in every runner alike.
+    output folder). With `overwrite` part names carry the job's id. `limits` cut buffers alike in every runner.
     """
 
     job: str
