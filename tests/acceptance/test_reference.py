@@ -8,6 +8,8 @@ import pytest
 from cluster import mapreduce
 from reference import bytes_of, files_below, inverted_index, tf_idf, word_count
 
+import mapreduce as engine
+
 JOBS = Path(__file__).parents[2] / "jobs"
 DEMOS = {"word_count": word_count, "inverted_index": inverted_index, "feature_extraction": tf_idf}
 SPLIT_SIZES = {"tiny": "20KB", "huge": "64MB"}
@@ -39,16 +41,23 @@ def test_every_runner_gives_the_reference_and_the_same_bytes(demo, split, texts,
     expected = DEMOS[demo](files_below(texts))
     target = JOBS / f"{demo}.py"
     for reducers in REDUCERS:
-        options = ["--reducers", reducers, "--split-size", SPLIT_SIZES[split]]
+        runners = {
+            "inline": {},
+            "local": {"slots": SLOTS[reducers % len(SLOTS)]},
+            "cluster": {"coordinator": cluster.address},
+        }
         outputs = {}
-        slots = SLOTS[reducers % len(SLOTS)]
-        for runner, command in {
-            "inline": ["run", target, texts, *options, "-r", "inline"],
-            "local": ["run", target, texts, *options, "-j", slots],
-            "cluster": ["submit", target, texts, *options],
-        }.items():
+        for runner, options in runners.items():
             output = tmp_path / f"{runner}-{reducers}"
-            mapreduce(*command, "-o", output, MAPREDUCE_COORDINATOR=cluster.address)
+            engine.run(
+                str(target),
+                str(texts),
+                output,
+                runner=runner,
+                reducers=reducers,
+                split_size=SPLIT_SIZES[split],
+                **options,
+            )
             outputs[runner] = bytes_of(output)
             assert not [name.name for name in output.iterdir() if name.name.startswith("_tmp")]
         assert records_of(tmp_path / f"inline-{reducers}") == expected
