@@ -82,11 +82,6 @@ class Scratch:
             self._lock = None
 
 
-def new_worker_id() -> str:
-    """A name for one life of an agent, never used again."""
-    return secrets.token_hex(8)
-
-
 def default_parent() -> Path:
     """The user's own folder below the system's temporary folder."""
     return Path(tempfile.gettempdir()) / f"mapreduce-{os.getuid()}"

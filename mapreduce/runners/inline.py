@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
 from mapreduce.config import WARNINGS
 from mapreduce.dataflow.manifest import remove_attempts
@@ -89,14 +87,6 @@ def _nobody(_progress: InlineProgress) -> None:
 def hashing_is_fixed() -> bool:
     """Whether sets of str iterate in the same order at every run, as in task processes."""
     return os.environ.get(HASH_SEED) == "0"
-
-
-def restart_with_fixed_hashing(arguments: Sequence[str]) -> NoReturn:
-    """Replace this process by one of the same interpreter that runs `arguments`, with PYTHONHASHSEED=0."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    command = [sys.executable, *arguments]
-    os.execve(sys.executable, command, os.environ | {HASH_SEED: "0"})  # noqa: S606 - our own interpreter, no shell
 
 
 def run_inline(

@@ -164,6 +164,7 @@ def test_a_slow_server_is_no_silent_one():
         now_s += FETCH_TIMEOUT_S - 1
         world.machine.tick(now_s)
         world.answer_one(now_s)
+    assert now_s > 10 * FETCH_TIMEOUT_S
 
 
 def test_gone_file_is_lost_input():
