@@ -158,6 +158,11 @@ class Mean(Aggregator[float, tuple[float, int], float]):
         return state[0] / state[1]
 
 
+def values_wanted_by(aggregator: Aggregator[Any, Any, Any]) -> Aggregator[Any, Any, Any] | None:
+    """The aggregator (itself, or one inside it) that can do nothing with keys that come without values, or None."""
+    return aggregator if isinstance(aggregator, (Sum, Min, Max, Mean)) else None
+
+
 _NOT_NUMBERS = (str, bytes, bytearray, list, tuple, dict, set, frozenset, type(None))
 
 

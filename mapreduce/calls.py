@@ -26,6 +26,12 @@ _WRITTEN_AS = {
     "reducer": "def reducer(key, values)",
     "combiner": "def combiner(key, values)",
     "partitioner": "def partitioner(key, partitions)",
+    "sort_values": "def order(value)",
+}
+_FRAMES_WRITTEN_AS = {
+    "mapper": "def mapper(frame)",
+    "reducer": "def reducer(frame)",
+    "combiner": "def combiner(frame)",
 }
 
 
@@ -33,9 +39,11 @@ _WRITTEN_AS = {
 class Call:
     """One function of a job, and how to call it.
 
-    `role` is mapper, keys, records, reducer, combiner or partitioner. `positional` is how many positional arguments it
-    takes (1 or 2). `parameters` are its own, `wants_context` says that it takes `ctx`. `is_class` says that it is a
-    mapper class: one object for each attempt, with `finish()` at the split's end where `has_finish`.
+    `role` is mapper, keys, records, reducer, combiner, partitioner or sort_values. `positional` is how many positional
+    arguments it takes. `groups` are the names of the inputs whose values a reducer takes one by one, in the order of
+    its parameters; () where it takes all values together. `parameters` are its own, `wants_context` says that it takes
+    `ctx`. `is_class` says that it is a mapper class: one object for each attempt, with `finish()` at the split's end
+    where `has_finish`.
     """
 
     function: Callable[..., Any]
@@ -46,6 +54,7 @@ class Call:
     is_generator: bool = False
     is_class: bool = False
     has_finish: bool = False
+    groups: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -104,13 +113,18 @@ def in_role(function: object, role: str) -> str:
     return f"the {title}" if title.partition(" ")[0] == role else f"the {role} {title}"
 
 
-def read_call(function: Any, role: str, *, first_step: bool = True) -> Call:
-    """Read how to call `function` as `role`. Raises JobDefinitionError, saying what to write instead."""
+def read_call(
+    function: Any, role: str, *, first_step: bool = True, frames: bool = False, inputs: tuple[str, ...] = ()
+) -> Call:
+    """Read how to call `function` as `role`; with `frames` it takes frames, and a reducer may name the `inputs`.
+
+    Raises JobDefinitionError, saying what to write instead.
+    """
     if not callable(function):
         msg = f"the {role} must be a function, not {function!r} ({type(function).__name__})"
         raise JobDefinitionError(msg)
     if _is_mapper_class(function):
-        return _read_class(function, role, first_step=first_step)
+        return _read_class(function, role, first_step=first_step, frames=frames)
     if inspect.isclass(function) and role == "mapper":
         msg = (
             f"the mapper class {function.__qualname__} has no `def __call__(self, value)`, which gives a record's pairs"
@@ -119,9 +133,11 @@ def read_call(function: Any, role: str, *, first_step: bool = True) -> Call:
     _refuse_async(function, role)
     signature = _signature(function)
     if signature is None:  # a builtin without a signature, such as int: take it to want what the role gives first
-        return Call(function, role, 1 if role in _MAPPERS and first_step else 2)
+        return Call(function, role, _positions(role, first_step=first_step, frames=frames)[0])
     found = _read_signature(function, signature, role)
-    _check_positional(function, found.names, role, first_step=first_step)
+    groups = _read_groups(function, found.names, inputs, frames=frames) if role == "reducer" else ()
+    if not groups:
+        _check_positional(function, found.names, role, first_step=first_step, frames=frames)
     return Call(
         function,
         role,
@@ -129,7 +145,25 @@ def read_call(function: Any, role: str, *, first_step: bool = True) -> Call:
         found.parameters,
         found.wants_context,
         inspect.isgeneratorfunction(function),  # of the function that is called: a wrapper may return anything
+        groups=groups,
     )
+
+
+def _read_groups(function: object, names: tuple[str, ...], inputs: tuple[str, ...], *, frames: bool) -> tuple[str, ...]:
+    """The inputs that a reducer takes one by one, () for none. Raises JobDefinitionError if it takes some only."""
+    groups = names if frames else names[1:]
+    if not set(groups) & set(inputs) and len(groups) < 2:
+        return ()
+    if inputs and set(groups) == set(inputs):
+        return groups
+    if not inputs:
+        return ()  # too many parameters, of a step with one input: refused with the others
+    each = ", ".join(inputs if frames else ("key", *inputs))
+    msg = (
+        f"{in_role(function, 'reducer')} takes ({', '.join(names)}); with the inputs {', '.join(inputs)} write `def "
+        f"reducer({each})`, for the values of each, or `{_wanted('reducer', first_step=True, frames=frames)}`, for all"
+    )
+    raise JobDefinitionError(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,19 +317,31 @@ def _refuse_variadic(function: object, found: inspect.Parameter, role: str) -> s
     )
 
 
-def _wanted(role: str, *, first_step: bool) -> str:
+def _wanted(role: str, *, first_step: bool, frames: bool = False) -> str:
+    if frames:
+        return _FRAMES_WRITTEN_AS[role]
     if role not in _MAPPERS:
         return _WRITTEN_AS[role]
     return "def mapper(value)` or `def mapper(key, value)" if first_step else "def mapper(key, value)"
 
 
-def _check_positional(function: object, names: tuple[str, ...], role: str, *, first_step: bool) -> None:
-    allowed = (1, 2) if role in _MAPPERS and first_step else (2,)
+def _positions(role: str, *, first_step: bool, frames: bool) -> tuple[int, ...]:
+    """How many positional parameters a role may take, the likeliest first."""
+    if frames or role == "sort_values":
+        return (1,)
+    return (1, 2) if role in _MAPPERS and first_step else (2,)
+
+
+def _check_positional(
+    function: object, names: tuple[str, ...], role: str, *, first_step: bool, frames: bool = False
+) -> None:
+    allowed = _positions(role, first_step=first_step, frames=frames)
     if len(names) in allowed:
         return
     has = "no positional parameter" if not names else f"({', '.join(names)})"
     why = "" if first_step or role not in _MAPPERS else " (from the second step on it gets the previous step's pairs)"
-    msg = f"{in_role(function, role)} takes {has}; write `{_wanted(role, first_step=first_step)}`{why}"
+    wanted = _wanted(role, first_step=first_step, frames=frames)
+    msg = f"{in_role(function, role)} takes {has}; write `{wanted}`{'' if frames else why}"
     if len(names) > max(allowed):
         extra = ", ".join(names[max(allowed) :])
         msg += f"; if {extra} should be set from outside, make it keyword-only: `*, {extra}`"
@@ -306,13 +352,13 @@ def _is_mapper_class(function: object) -> bool:
     return inspect.isclass(function) and any("__call__" in vars(base) for base in function.__mro__)
 
 
-def _read_class(cls: Any, role: str, *, first_step: bool) -> Call:
+def _read_class(cls: Any, role: str, *, first_step: bool, frames: bool) -> Call:
     if role not in _MAPPERS:
         msg = f"the {role} {cls.__name__} is a class: only a mapper may be one; write `{_WRITTEN_AS[role]}`"
         raise JobDefinitionError(msg)
     _refuse_async(cls.__call__, role)
     called = _read_method(cls, "__call__", role)
-    _check_positional(cls, called.names, role, first_step=first_step)
+    _check_positional(cls, called.names, role, first_step=first_step, frames=frames)
     parts = [called]
     made = _read_method(cls, "__init__", role) if cls.__init__ is not object.__init__ else None
     if made is not None:

@@ -132,8 +132,8 @@ def _describe_step(plan: StepPlan) -> StepDescription:
     functions = [_describe_mapper(plan)]
     functions += [
         FunctionDescription(call.role, call.title, _takes(call))
-        for call in (plan.combiner, plan.partitioner)
-        if call is not None
+        for call in (plan.combiner, plan.partitioner, plan.sort_values)
+        if isinstance(call, Call)
     ]
     if isinstance(plan.reducer, Call):
         functions.append(FunctionDescription("reducer", plan.reducer.title, _takes(plan.reducer)))

@@ -1,121 +1,53 @@
-"""What a user writes: Job and Step. Everything that can be wrong about them is refused when they are made.
+"""What a user writes: Job. Everything that can be wrong about one is refused when it is made.
 
-Owns the definition and its checks. Where a job is found (a file, a module, a demo) is `targets`; how it is called is
-`calls`; how it travels is `package`.
+Owns the definition and its checks; what a step of it is, `step` says. Where a job is found (a file, a module, a demo)
+is `targets`; how it is called is `calls`; how it travels is `package`.
 """
 
 from __future__ import annotations
 
 import codecs
 import functools
-import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate
 
-from mapreduce.aggregators import Aggregator, Max, Mean, Min, Sum
-from mapreduce.calls import Call, read_call
+from mapreduce.aggregators import Aggregator
 from mapreduce.errors import JobDefinitionError
+from mapreduce.formats import Format, check_output_format
+from mapreduce.joins import Join
 from mapreduce.parameters import Parameter, merge_parameters
+from mapreduce.partitioners import KeyPartitioner
+from mapreduce.step import (
+    CombinerOptions,
+    Input,
+    K,
+    KeysObject,
+    MapperObject,
+    PartitionerOptions,
+    ReducerOptions,
+    Step,
+    StepPlan,
+    V,
+    as_aggregator,
+    plan_step,
+    shown,
+)
 
-K = TypeVar("K")
-V = TypeVar("V")
-K_co = TypeVar("K_co", covariant=True)
-V_co = TypeVar("V_co", covariant=True)
-ReducerOptions = ParamSpec("ReducerOptions")
-CombinerOptions = ParamSpec("CombinerOptions")
-PartitionerOptions = ParamSpec("PartitionerOptions")
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Input", "Job", "Step", "StepPlan", "check_encoding_errors", "check_reducers", "parse_size"]
 
 STEPS = 100  # of one job: each keeps its parts until the next has run, and no pipeline by hand comes near
 REDUCERS = 10_000  # of one step: every map task keeps a buffer's slice and 8 bytes of digest for each
 SPLIT_BYTES = 1 << 40  # a terabyte: larger is surely a slip of the unit
+NAMED_OUTPUTS = 100  # of a job: each is an open file in every task that writes the results
 ENCODING_ERRORS = ("strict", "replace", "skip")
+OUTPUT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # a folder's, which no part and no file of ours can have
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
-class MapperObject(Protocol[K_co, V_co]):
-    """An object of a mapper class: called with each record, gives pairs."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Iterable[tuple[K_co, V_co]] | None:
-        """Give the pairs of one record."""
-
-
-class KeysObject(Protocol[K_co]):
-    """An object of a class given as `keys`: called with each record, gives keys."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Iterable[K_co] | None:
-        """Give the keys of one record."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepPlan:
-    """One step as it will be run, checked.
-
-    `mapper_kind` says what the mapper's results are: "pairs"; "keys" (each with the value None); "records" (values,
-    each with the key None); "identity" where there is no mapper and records pass as they are. Without a reducer the
-    step is map-only.
-    """
-
-    mapper: Call | None
-    mapper_kind: str
-    reducer: Call | Aggregator[Any, Any, Any] | None
-    combiner: Call | None
-    partitioner: Call | None
-
-    @property
-    def calls(self) -> tuple[Call, ...]:
-        """The user's functions in it, in the order of the flow."""
-        named = (self.mapper, self.combiner, self.partitioner, self.reducer)
-        return tuple(call for call in named if isinstance(call, Call))
-
-    @property
-    def title(self) -> str:
-        """What it does, for people: "mapper -> Count()"."""
-        mapper = "identity" if self.mapper is None else self.mapper.title.partition(" (")[0]
-        if self.reducer is None:
-            return mapper
-        reducer = self.reducer.title.partition(" (")[0] if isinstance(self.reducer, Call) else repr(self.reducer)
-        return f"{mapper} -> {reducer}"
-
-
-class Step:
-    """One map phase and, unless it is map-only, one shuffle and one reduce phase.
-
-    At most one of mapper, keys, records; with none of them records pass unchanged. `mapper` gives pairs: it yields
-    (key, value), or returns a list or iterator of such, or None. `keys` gives keys alone (what Count() counts).
-    `records` gives values alone, without a reducer. `reducer(key, values)` gives pairs, or is an Aggregator such as
-    Count(). `combiner(key, values)` folds in the map task and may emit its own key only. `partitioner(key, partitions)`
-    gives a number below `partitions`.
-
-    Raises JobDefinitionError, saying what to write, where these make no sense.
-    """
-
-    def __init__(
-        self,
-        mapper: Callable[..., Iterable[tuple[K, V]] | None] | type[MapperObject[K, V]] | None = None,
-        *,
-        keys: Callable[..., Iterable[K] | None] | type[KeysObject[K]] | None = None,
-        records: Callable[..., Iterable[Any] | None] | None = None,
-        reducer: Callable[Concatenate[K, Iterator[V], ReducerOptions], Iterable[tuple[Any, Any]] | None]
-        | Aggregator[V, Any, Any]
-        | None = None,
-        combiner: Callable[Concatenate[K, Iterator[V], CombinerOptions], Iterable[tuple[K, V]] | None] | None = None,
-        partitioner: Callable[Concatenate[K, int, PartitionerOptions], int] | None = None,
-    ) -> None:
-        self.functions: dict[str, Any] = {
-            "mapper": mapper,
-            "keys": keys,
-            "records": records,
-            "reducer": reducer,
-            "combiner": combiner,
-            "partitioner": partitioner,
-        }
-        _check_step(self.functions)
-
-    def __repr__(self) -> str:
-        return f"Step({_shown(self.functions)})"
+_OPTIONS = ("name", "reducers", "split_size", "seed", "encoding", "encoding_errors", "output", "outputs")
 
 
 class Job:
@@ -125,21 +57,35 @@ class Job:
     bytes, or text such as "16MB" (from the input's size if None). `seed` is for `ctx.random`. `encoding` is that of
     text input, `encoding_errors` one of strict, replace, skip.
 
+    `output` is the format of the results, tsv, jsonl or parquet. `outputs` names further ones, `{"errors": "jsonl"}`:
+    sub-folders that the functions of the last step write to, `ctx.outputs["errors"].write(key, value)`.
+
     Attributes: these, and `resolved` (a StepPlan for each step), `parameters` (of all its functions).
     Raises JobDefinitionError, saying what to write, where the definition makes no sense.
     """
 
     def __init__(
         self,
-        mapper: Callable[..., Iterable[tuple[K, V]] | None] | type[MapperObject[K, V]] | None = None,
+        mapper: Callable[..., Iterable[tuple[K, V]] | pl.DataFrame | None] | type[MapperObject[K, V]] | None = None,
         *,
         keys: Callable[..., Iterable[K] | None] | type[KeysObject[K]] | None = None,
         records: Callable[..., Iterable[Any] | None] | None = None,
+        input: Format | None = None,  # noqa: A002 - the word of the command line
+        inputs: Mapping[str, Input] | None = None,
         reducer: Callable[Concatenate[K, Iterator[V], ReducerOptions], Iterable[tuple[Any, Any]] | None]
+        | Callable[..., pl.DataFrame]
         | Aggregator[V, Any, Any]
+        | Mapping[str, Aggregator[V, Any, Any]]
+        | tuple[Aggregator[Any, Any, Any], ...]
+        | Join
         | None = None,
-        combiner: Callable[Concatenate[K, Iterator[V], CombinerOptions], Iterable[tuple[K, V]] | None] | None = None,
-        partitioner: Callable[Concatenate[K, int, PartitionerOptions], int] | None = None,
+        combiner: Callable[Concatenate[K, Iterator[V], CombinerOptions], Iterable[tuple[K, V]] | None]
+        | Callable[..., pl.DataFrame]
+        | None = None,
+        partitioner: Callable[Concatenate[K, int, PartitionerOptions], int] | KeyPartitioner | None = None,
+        sort_values: bool | Callable[[V], Any] = False,
+        batch_size: int | None = None,
+        frames: bool = False,
         steps: Sequence[Step] | None = None,
         name: str | None = None,
         reducers: int | None = None,
@@ -147,18 +93,25 @@ class Job:
         seed: int = 0,
         encoding: str = "utf-8",
         encoding_errors: str = "strict",
+        output: str = "tsv",
+        outputs: Mapping[str, str] | None = None,
     ) -> None:
-        functions = {
+        parts: dict[str, Any] = {
             "mapper": mapper,
             "keys": keys,
             "records": records,
-            "reducer": reducer,
+            "input": input,
+            "inputs": inputs,
+            "reducer": as_aggregator(reducer),
             "combiner": combiner,
             "partitioner": partitioner,
+            "sort_values": sort_values,
+            "batch_size": batch_size,
+            "frames": frames,
         }
         self.module: str | None = sys._getframe(1).f_globals.get("__name__")  # noqa: SLF001 - as enum and namedtuple do
-        self.steps = _steps_of(functions, steps)
-        self.resolved = tuple(_plan_step(step.functions, index) for index, step in enumerate(self.steps))
+        self.steps = _steps_of(parts, steps)
+        self.resolved = tuple(plan_step(step.parts, index) for index, step in enumerate(self.steps))
         self.parameters = self._merge_parameters()
         self.name = _check_name(name) if name is not None else _default_name(self.resolved)
         self.named = name is not None
@@ -167,6 +120,8 @@ class Job:
         self.seed = _check_int("seed", seed, 0, (1 << 64) - 1)
         self.encoding = _check_encoding(encoding)
         self.encoding_errors = check_encoding_errors(encoding_errors)
+        self.output = check_output_format("output=", output)
+        self.outputs = _check_outputs(outputs or {})
 
     def _merge_parameters(self) -> tuple[Parameter, ...]:
         try:
@@ -177,12 +132,11 @@ class Job:
 
     def __reduce__(self) -> tuple[Callable[..., Job], tuple[dict[str, Any]]]:
         """Travel as what was written, and be checked again there: signatures then hold on the other side too."""
-        options = ("name", "reducers", "split_size", "seed", "encoding", "encoding_errors")
-        state: dict[str, Any] = {option: getattr(self, option) for option in options}
-        return _rebuild, (state | {"steps": [step.functions for step in self.steps]},)
+        state: dict[str, Any] = {option: getattr(self, option) for option in _OPTIONS}
+        return _rebuild, (state | {"steps": [step.parts for step in self.steps]},)
 
     def __repr__(self) -> str:
-        steps = _shown(self.steps[0].functions) if len(self.steps) == 1 else f"steps={list(self.steps)!r}"
+        steps = shown(self.steps[0].parts) if len(self.steps) == 1 else f"steps={list(self.steps)!r}"
         return f"Job({steps})"
 
 
@@ -214,17 +168,17 @@ def check_encoding_errors(choice: object) -> str:
 
 
 def _rebuild(state: dict[str, Any]) -> Job:
-    steps = [Step(**functions) for functions in state.pop("steps")]
+    steps = [Step(**parts) for parts in state.pop("steps")]
     return Job(steps=steps, **state)
 
 
-def _steps_of(functions: dict[str, Any], steps: Sequence[Step] | None) -> tuple[Step, ...]:
+def _steps_of(parts: dict[str, Any], steps: Sequence[Step] | None) -> tuple[Step, ...]:
     if steps is None:
-        return (Step(**functions),)
-    given = [name for name, function in functions.items() if function is not None]
+        return (Step(**parts),)
+    given = [name for name, part in parts.items() if part is not None and part is not False]
     if given:
         msg = (
-            f"a job has either steps= or functions of its one step, not both ({', '.join(given)}): put them into a Step"
+            f"a job has either steps= or the parts of its one step, not both ({', '.join(given)}): put them into a Step"
         )
         raise JobDefinitionError(msg)
     if isinstance(steps, Step) or not isinstance(steps, (list, tuple)):
@@ -234,53 +188,25 @@ def _steps_of(functions: dict[str, Any], steps: Sequence[Step] | None) -> tuple[
         if not isinstance(step, Step):
             msg = f"steps[{index}] must be a Step(...), not {step!r} ({type(step).__name__})"
             raise JobDefinitionError(msg)
+        strange = [name for name in ("input", "inputs") if index and step.parts[name] is not None]
+        if strange:
+            msg = f"steps[{index}] reads the pairs of the step before: {strange[0]}= is for the first step"
+            raise JobDefinitionError(msg)
     if not 1 <= len(steps) <= STEPS:
         msg = f"a job has 1 to {STEPS} steps, not {len(steps)}"
         raise JobDefinitionError(msg)
     return tuple(steps)
 
 
-def _check_step(functions: dict[str, Any]) -> None:
-    """Refuse combinations that mean nothing. Raises JobDefinitionError."""
-    given = {name for name, function in functions.items() if function is not None}
-    reducer, combiner = functions["reducer"], functions["combiner"]
-    mappers = [name for name in ("mapper", "keys", "records") if name in given]
-    if not given & {"mapper", "keys", "records", "reducer"}:
-        msg = "a step needs a mapper, keys, records or a reducer: for example Job(mapper, reducer=Sum())"
-    elif len(mappers) > 1:
-        msg = f"a step has one of mapper, keys and records, not {' and '.join(mappers)}"
-    elif "reducer" not in given and given & {"combiner", "partitioner"}:
-        idle = " and a ".join(sorted(given & {"combiner", "partitioner"}))
-        msg = f"a {idle} without a reducer does nothing: add reducer="
-    elif "reducer" in given and "records" in given:
-        msg = "records= gives values without keys, so there is nothing to reduce: use mapper= or keys= with a reducer"
-    elif isinstance(reducer, type) and issubclass(reducer, Aggregator):
-        msg = f"write reducer={reducer.__name__}(), an object, not the class {reducer.__name__}"
-    elif isinstance(combiner, Aggregator) or (isinstance(combiner, type) and issubclass(combiner, Aggregator)):
-        msg = (
-            "an aggregator combines by itself: give it as the reducer alone, reducer=Sum(), or write combiner functions"
-        )
-    elif isinstance(reducer, Aggregator) and "combiner" in given:
-        msg = f"{reducer!r} combines by itself in the map task: leave the combiner out"
-    elif "keys" in given and isinstance(reducer, (Sum, Min, Max, Mean)):
-        msg = f"keys= gives keys without values, so {reducer!r} has none to work on: use Count(), or mapper= with pairs"
-    else:
-        return
-    raise JobDefinitionError(msg)
-
-
-def _plan_step(functions: dict[str, Any], index: int) -> StepPlan:
-    first_step = index == 0
-    kind = next((name for name in ("mapper", "keys", "records") if functions[name] is not None), None)
-    mapper = None if kind is None else read_call(functions[kind], kind, first_step=first_step)
-    reducer = functions["reducer"]
-    if reducer is not None and not isinstance(reducer, Aggregator):
-        reducer = read_call(reducer, "reducer")
-    combiner, partitioner = (
-        None if functions[role] is None else read_call(functions[role], role) for role in ("combiner", "partitioner")
-    )
-    mapper_kind = "identity" if kind is None else "pairs" if kind == "mapper" else kind
-    return StepPlan(mapper, mapper_kind, reducer, combiner, partitioner)
+def _check_outputs(outputs: object) -> dict[str, str]:
+    if not isinstance(outputs, Mapping) or len(outputs) > NAMED_OUTPUTS:
+        msg = f'outputs= is a dict of at most {NAMED_OUTPUTS} names with their formats, {{"errors": "jsonl"}}'
+        raise JobDefinitionError(msg)
+    for name in outputs:
+        if not isinstance(name, str) or not OUTPUT_NAME.fullmatch(name) or name.startswith("part-"):
+            msg = f"the output {name!r} needs a name of letters, digits, _ and -, beginning with a letter (not part-)"
+            raise JobDefinitionError(msg)
+    return {name: check_output_format(f"outputs[{name!r}]", given) for name, given in outputs.items()}
 
 
 def _default_name(steps: tuple[StepPlan, ...]) -> str:
@@ -317,12 +243,3 @@ def _check_encoding(encoding: object) -> str:
         msg = f"encoding= must name an encoding of text that Python knows, such as utf-8 or latin-1, not {encoding!r}"
         raise JobDefinitionError(msg)
     return info.name
-
-
-def _shown(functions: dict[str, Any]) -> str:
-    parts = []
-    for name, function in functions.items():
-        if function is not None:
-            shown = getattr(function, "__qualname__", None) if inspect.isroutine(function) else None
-            parts.append(f"{name}={shown or getattr(function, '__name__', repr(function))}")
-    return ", ".join(parts)

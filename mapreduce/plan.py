@@ -32,9 +32,10 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The input of one map task of the first step."""
+    """The input of one map task of the first step: pieces of the files of one of its inputs (its number is `input`)."""
 
     pieces: tuple[Piece, ...]
+    input: int = 0
 
     @property
     def size(self) -> int:

@@ -66,7 +66,7 @@ def shapes_of(job: Job, splits: int, reducers: int) -> tuple[StepShape, ...]:
     shapes: list[StepShape] = []
     for step in job.resolved:
         maps = shapes[-1].parts if shapes else splits
-        shapes.append(StepShape(maps, reducers if step.reducer is not None else 0, step.title))
+        shapes.append(StepShape(maps, 0 if step.map_only else reducers, step.title))
     return tuple(shapes)
 
 

@@ -1,0 +1,68 @@
+"""What an attempt needs beside its inputs, and how its functions are bound to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mapreduce.calls import Call
+from mapreduce.dataflow.context import Context, Place, Site
+from mapreduce.plan import AttemptId, TaskOptions
+
+if TYPE_CHECKING:
+    from mapreduce.job import StepPlan
+    from mapreduce.loader import LoadedJob
+
+
+def _nothing(_records: int, _bytes: int) -> None:
+    """Report to nobody."""
+
+
+@dataclass(slots=True)
+class TaskSetup:
+    """What an attempt needs beside its inputs.
+
+    `scratch` is the job's scratch folder on this machine, `previous` the counters of each earlier step. `on_progress`
+    is called now and then with the records and bytes read so far. `site` is where the attempt is in the user's code.
+    """
+
+    job: LoadedJob
+    attempt: AttemptId
+    scratch: Path
+    previous: tuple[dict[str, int], ...] = ()
+    on_progress: Callable[[int, int], None] = _nothing
+    site: Site = field(default_factory=Site)
+
+    @property
+    def options(self) -> TaskOptions:
+        """The job's options."""
+        return self.job.options
+
+    @property
+    def plan(self) -> StepPlan:
+        """The attempt's step, as it was checked."""
+        return self.job.job.resolved[self.attempt.task.step]
+
+    def place(self) -> Place | None:
+        """The input path and offset that a mapper is at, if it is; may be asked from `on_progress`."""
+        return self.site.place() if self.site.place is not None else None
+
+    def context(self) -> Context:
+        """Make the context that the user's functions get."""
+        return Context(
+            self.attempt,
+            seed=self.options.seed,
+            params=self.job.params,
+            previous=self.previous,
+            site=self.site,
+        )
+
+    def bound(self, call: Call, context: Context) -> tuple[Callable[..., Any], Callable[[], Any] | None]:
+        """Bind a user's function for this attempt; a mapper class's __init__ runs here."""
+        try:
+            return call.start(self.job.params, context)
+        except Exception:
+            self.site.blame(call.title)
+            raise
