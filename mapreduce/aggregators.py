@@ -1,12 +1,13 @@
 """Aggregating reducers: they fold values in the map task and merge in the shuffle, so no list of values is ever made.
 
-An Aggregator says how with four methods on plain states. `Count`, `Sum`, `Min`, `Max` and `Mean` have column kernels
-beside (in `dataflow.fold`), which must give what these methods give: the methods here are the meaning.
+An Aggregator says how with four methods on plain states. Ours have column kernels beside (in `dataflow.kernels`), which
+must give what the methods give: these are the meaning. Here are those that compute; those that keep some of the values
+are in `keeping`, the approximate ones in `sketches`, and several at once in `several`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from mapreduce.errors import ValueTypeError
 
@@ -43,7 +44,40 @@ class Aggregator(Generic[V_contra, S, R_co]):
         return f"{type(self).__name__}()"
 
 
-class Count(Aggregator[Any, int, int]):
+class BuiltIn(Aggregator[V_contra, S, R_co]):
+    """An aggregator of ours: equal to another of its class with the same settings.
+
+    `packages` are those that a worker must have installed for it.
+    """
+
+    packages: ClassVar[tuple[str, ...]] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
+class OverValues(BuiltIn[V_contra, S, R_co]):
+    """An aggregator of ours that can do nothing with keys that come without values."""
+
+
+class Several(Aggregator[V_contra, tuple[Any, ...], R_co]):
+    """Folds with several aggregators at once, `members`; a state is the tuple of theirs."""
+
+    members: tuple[Aggregator[Any, Any, Any], ...] = ()
+
+    def merge(self, state: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Merge member by member."""
+        return tuple([m.merge(one, two) for m, one, two in zip(self.members, state, other, strict=True)])
+
+    def finished(self, state: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The members' results, in their order."""
+        return tuple([member.finish(one) for member, one in zip(self.members, state, strict=True)])
+
+
+class Count(BuiltIn[Any, int, int]):
     """How many values a key has, whatever they are."""
 
     def create(self, value: Any) -> int:  # noqa: ARG002 - a value counts, whatever it is
@@ -70,7 +104,7 @@ class Number(Protocol):
         """0 + self."""
 
 
-class Sum(Aggregator[Number, Any, Any]):
+class Sum(OverValues[Number, Any, Any]):
     """The sum of a key's values, as Python's `sum` gives it: exact for ints of any size.
 
     A sum of floats depends on the order of additions: on split size, not on workers or chance (`math.fsum` in a
@@ -79,11 +113,11 @@ class Sum(Aggregator[Number, Any, Any]):
 
     def create(self, value: Number) -> Any:
         """The value as a number: True is 1, and -0.0 is 0.0, as in `sum`."""
-        return 0 + _number(value, "Sum")
+        return 0 + number_of(value, "Sum")
 
     def add(self, state: Any, value: Number) -> Any:
         """The sum and one more value."""
-        return state + _number(value, "Sum")
+        return state + number_of(value, "Sum")
 
     def merge(self, state: Any, other: Any) -> Any:
         """The sum of both."""
@@ -94,7 +128,7 @@ class Sum(Aggregator[Number, Any, Any]):
         return state
 
 
-class Min(Aggregator[C, C, C]):
+class Min(OverValues[C, C, C]):
     """The smallest of a key's values; the first of equal ones. A NaN among them makes it NaN. Raises ValueTypeError."""
 
     def create(self, value: C) -> C:
@@ -107,16 +141,16 @@ class Min(Aggregator[C, C, C]):
 
     def merge(self, state: C, other: C) -> C:
         """The smaller, NaN if either is."""
-        if _is_nan(state):
+        if is_nan(state):
             return state
-        return other if _is_nan(other) or _less(other, state, "Min") else state
+        return other if is_nan(other) or is_less(other, state, "Min()") else state
 
     def finish(self, state: C) -> C:
         """The smallest."""
         return state
 
 
-class Max(Aggregator[C, C, C]):
+class Max(OverValues[C, C, C]):
     """The largest of a key's values; the first of equal ones. A NaN among them makes it NaN. Raises ValueTypeError."""
 
     def create(self, value: C) -> C:
@@ -129,25 +163,25 @@ class Max(Aggregator[C, C, C]):
 
     def merge(self, state: C, other: C) -> C:
         """The larger, NaN if either is."""
-        if _is_nan(state):
+        if is_nan(state):
             return state
-        return other if _is_nan(other) or _less(state, other, "Max") else state
+        return other if is_nan(other) or is_less(state, other, "Max()") else state
 
     def finish(self, state: C) -> C:
         """The largest."""
         return state
 
 
-class Mean(Aggregator[float, tuple[float, int], float]):
+class Mean(OverValues[float, tuple[float, int], float]):
     """The arithmetic mean of a key's values, as a float; ints are summed exactly first. Raises ValueTypeError."""
 
     def create(self, value: float) -> tuple[float, int]:
         """(sum, count) of one value."""
-        return 0 + _number(value, "Mean"), 1
+        return 0 + number_of(value, "Mean"), 1
 
     def add(self, state: tuple[float, int], value: float) -> tuple[float, int]:
         """(sum, count) with one more."""
-        return state[0] + _number(value, "Mean"), state[1] + 1
+        return state[0] + number_of(value, "Mean"), state[1] + 1
 
     def merge(self, state: tuple[float, int], other: tuple[float, int]) -> tuple[float, int]:
         """(sum, count) of both."""
@@ -158,40 +192,126 @@ class Mean(Aggregator[float, tuple[float, int], float]):
         return state[0] / state[1]
 
 
+VarianceState = tuple[int, Any, Any]
+
+
+class Variance(OverValues[float, VarianceState, float]):
+    """The variance of a key's values (of the whole population, as `statistics.pvariance`), as a float.
+
+    Ints are summed exactly first, whatever their size and however they are split; of floats the last digits may depend
+    on the split size. Anything that `float` takes is a number. Raises ValueTypeError. The standard deviation is its
+    square root.
+
+    The state of ints is (number, sum, sum of squares), all exact. That of floats is (number, mean, sum of squared
+    differences from it): values are added as in Welford, "Note on a Method for Calculating Corrected Sums of Squares
+    and Products" (1962), and states merged as in Chan, Golub & LeVeque, "Updating Formulae and a Pairwise Algorithm for
+    Computing Sample Variances" (1979): neither subtracts large numbers that are nearly equal.
+    """
+
+    def create(self, value: float) -> VarianceState:
+        """The state of one value."""
+        number = _real(value)
+        return (1, number, number * number) if type(number) is int else (1, number, 0.0)
+
+    def add(self, state: VarianceState, value: float) -> VarianceState:
+        """The state with one more value."""
+        number = _real(value)
+        if type(number) is int and type(state[1]) is int:
+            return state[0] + 1, state[1] + number, state[2] + number * number
+        count, mean, squares = _about_mean(state)
+        difference = number - mean
+        mean += difference / (count + 1)
+        return count + 1, mean, squares + difference * (number - mean)
+
+    def merge(self, state: VarianceState, other: VarianceState) -> VarianceState:
+        """The state of both."""
+        if type(state[1]) is int and type(other[1]) is int:
+            return state[0] + other[0], state[1] + other[1], state[2] + other[2]
+        count, mean, squares = _about_mean(state)
+        more, other_mean, other_squares = _about_mean(other)
+        difference = other_mean - mean
+        share = more / (count + more)
+        return (
+            count + more,
+            mean + difference * share,
+            squares + other_squares + difference * difference * (count * share),
+        )
+
+    def finish(self, state: VarianceState) -> float:
+        """The mean of the squared differences from the mean."""
+        count, total, squares = state
+        if type(total) is int:
+            return float((count * squares - total * total) / (count * count))
+        return float(squares / count)
+
+
+def _real(value: Any) -> int | float:
+    """The value as an int (True is 1) or a float."""
+    number = number_of(value, "Variance")
+    if isinstance(number, int):
+        return int(number)
+    try:
+        return float(number)
+    except (TypeError, ValueError) as error:
+        msg = f"Variance() needs numbers that float() takes, and got {shown(value)}: {error}"
+        raise ValueTypeError(msg) from None
+
+
+def _about_mean(state: VarianceState) -> tuple[int, float, float]:
+    """The state in the form that floats have."""
+    count, total, squares = state
+    if type(total) is int:
+        return count, total / count, (count * squares - total * total) / count
+    return state
+
+
 def values_wanted_by(aggregator: Aggregator[Any, Any, Any]) -> Aggregator[Any, Any, Any] | None:
     """The aggregator (itself, or one inside it) that can do nothing with keys that come without values, or None."""
-    return aggregator if isinstance(aggregator, (Sum, Min, Max, Mean)) else None
+    if isinstance(aggregator, Several):
+        return next((wants for member in aggregator.members if (wants := values_wanted_by(member)) is not None), None)
+    return aggregator if isinstance(aggregator, OverValues) else None
+
+
+def packages_wanted_by(aggregator: object) -> set[str]:
+    """The packages that an aggregator, or one inside it, needs beside the engine; none for anything else."""
+    if isinstance(aggregator, Several):
+        return set().union(*map(packages_wanted_by, aggregator.members))
+    return set(aggregator.packages) if isinstance(aggregator, BuiltIn) else set()
 
 
 _NOT_NUMBERS = (str, bytes, bytearray, list, tuple, dict, set, frozenset, type(None))
 
 
-def _number(value: Any, name: str) -> Any:
+def number_of(value: Any, name: str) -> Any:
+    """The value, if it can be added to a number, with NumPy's scalars as Python's. Raises ValueTypeError."""
     kind = type(value)
     if kind is int or kind is float:
         return value
     if isinstance(value, _NOT_NUMBERS):
-        msg = f"{name}() adds numbers, and got {_shown(value)}: yield a number, or write a reducer function"
+        msg = f"{name}() adds numbers, and got {shown(value)}: yield a number, or write a reducer function"
         raise ValueTypeError(msg)
     # numpy's scalars wrap around at 64 bits, Python's numbers don't
     return value.item() if kind.__module__ == "numpy" and kind.__name__ != "ndarray" else value
 
 
-def _is_nan(value: Any) -> bool:
+def is_nan(value: Any) -> bool:
+    """Whether a value is a NaN: Python's, NumPy's or Decimal's."""
     kind = type(value)
     if isinstance(value, float) or (kind.__module__ in {"numpy", "decimal"} and kind.__name__ != "ndarray"):
         return bool(value != value)  # noqa: PLR0124 - NaN (NumPy's and Decimal's too, and NaT) alone differs from itself
     return False
 
 
-def _less(one: Any, other: Any, name: str) -> bool:
+def is_less(one: Any, other: Any, who: str) -> bool:
+    """Whether one value is less than the other. Raises ValueTypeError where they cannot be compared."""
     try:
         return bool(one < other)
     except (TypeError, ValueError) as error:
-        msg = f"{name}() cannot compare {_shown(one)} with {_shown(other)}: {error}"
+        msg = f"{who} cannot compare {shown(one)} with {shown(other)}: {error}"
         raise ValueTypeError(msg) from None
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """The type of a value and its repr, shortened, for a message."""
     text = repr(value)
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

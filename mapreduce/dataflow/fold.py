@@ -1,124 +1,52 @@
-"""Aggregating over columns: how `Count`, `Sum`, `Min`, `Max`, `Mean` and any other Aggregator fold whole batches.
+"""Aggregating over columns: how aggregators fold whole batches.
 
 A fold has three moves, each over all keys of a batch: `create` (values to states), `merge` (states to states) and
-`finish` (states to results). Each move is first tried on the columns; where the types, an overflow or a signed zero
-would make that inexact, the Aggregator's own methods do it value by value, with the same result. Values are folded
-strictly from left to right. A fast path belongs to one exact class: a subclass goes by its own methods.
+`finish` (states to results). Each move is first tried on the columns (see `kernels`), and else done by the Aggregator's
+own methods, value by value. Values are folded strictly from left to right. Several aggregators at once share the
+columns: each makes the column of its own states, which are then put together, one row a key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from mapreduce.aggregators import Aggregator, Count, Max, Mean, Min, Sum
+from mapreduce.aggregators import Aggregator, Count, Several
 from mapreduce.dataflow.columns import Batch, Lane, concat, keys_list, value_series, values_list
 from mapreduce.dataflow.context import Site, shorten
+from mapreduce.dataflow.kernels import BY_METHODS, KERNELS, Column, Kernel, fields_of
 from mapreduce.dataflow.segments import Segments, by_hash, by_neighbours
 from mapreduce.plan import Limits
+from mapreduce.several import Fields, Together, on_stream
 
-Column = tuple[pl.Series, Lane]
-
-INT64_END = 2**63
 PARTIAL_BYTES = 4  # the sort buffer over this: what partials may hold beside it
-LOW_BITS = 32
-
-
-# --------------------------------------------------------------------------------------------- moves over columns
-
-
-def _ints(values: pl.Series, lane: Lane) -> np.ndarray[Any, Any] | None:
-    if lane is Lane.INT:
-        return values.to_numpy()
-    return values.cast(pl.Int64).to_numpy() if lane is Lane.BOOL else None
-
-
-def _sums(part: Segments) -> Column | None:
-    """Sum each segment: ints exactly (beyond 64 bits too), floats from left to right, beginning with 0."""
-    if part.value_lane is Lane.FLOAT:
-        codes = np.repeat(np.arange(len(part.starts)), part.lengths)
-        sums = np.bincount(codes, weights=part.values.to_numpy(), minlength=len(part.starts))
-        return pl.Series("value", sums, dtype=pl.Float64), Lane.FLOAT
-    ints = _ints(part.values, part.value_lane)
-    if ints is None:
-        return None
-    largest = max(abs(int(ints.min())), abs(int(ints.max())))
-    if largest * int(part.lengths.max()) < INT64_END:
-        return pl.Series("value", np.add.reduceat(ints, part.starts), dtype=pl.Int64), Lane.INT
-    high = np.add.reduceat(ints >> LOW_BITS, part.starts).tolist()  # both halves of 2**31 values stay within 64 bits
-    low = np.add.reduceat(ints & (2**LOW_BITS - 1), part.starts).tolist()
-    return value_series([(h << LOW_BITS) + rest for h, rest in zip(high, low, strict=True)])
-
-
-def _lengths(part: Segments) -> Column | None:
-    return pl.Series("value", part.lengths, dtype=pl.Int64), Lane.INT
-
-
-def _means(part: Segments) -> Column | None:
-    """The states (sum, number) of Mean."""
-    sums = _sums(part)
-    if sums is None:
-        return None
-    return value_series(list(zip(values_list(*sums), part.lengths.tolist(), strict=True)))
-
-
-def _extreme(part: Segments, reduceat: Callable[..., Any]) -> Column | None:
-    if part.value_lane not in {Lane.INT, Lane.FLOAT, Lane.BOOL}:
-        return None
-    values = part.values.to_numpy()
-    if part.value_lane is Lane.FLOAT and bool((np.signbit(values) & (values == 0)).any()):
-        return None  # which of 0.0 and -0.0 numpy takes is its own affair; the first of equals is the rule
-    return pl.Series("value", reduceat(values, part.starts), dtype=part.values.dtype), part.value_lane
-
-
-def _minima(part: Segments) -> Column | None:
-    return _extreme(part, np.minimum.reduceat)
-
-
-def _maxima(part: Segments) -> Column | None:
-    return _extreme(part, np.maximum.reduceat)
-
-
-def _by_methods(_part: Segments) -> Column | None:
-    return None
-
-
-Move = Callable[[Segments], Column | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """The moves of one Aggregator class over columns; `final` says that its states are its results."""
-
-    create: Move
-    merge: Move
-    final: bool
-
-
-KERNELS: dict[type[Any], Kernel] = {
-    Count: Kernel(_lengths, _sums, final=True),
-    Sum: Kernel(_sums, _sums, final=True),
-    Min: Kernel(_minima, _minima, final=True),
-    Max: Kernel(_maxima, _maxima, final=True),
-    Mean: Kernel(_means, _by_methods, final=False),
-}
-BY_METHODS = Kernel(_by_methods, _by_methods, final=False)
 
 
 class Fold:
     """Folds batches with one Aggregator; `site` is told the key at which a method of it raised.
 
-    `kernel` is for tests: `BY_METHODS` gives the path through the Aggregator's own methods.
+    `stream` names the task, for what draws random numbers; a fold without one cannot `create` samples. `kernel` is for
+    tests: `BY_METHODS` gives the path through the Aggregator's own methods.
     """
 
-    def __init__(self, aggregator: Aggregator[Any, Any, Any], site: Site, kernel: Kernel | None = None) -> None:
-        self._aggregator = aggregator
+    def __init__(
+        self,
+        aggregator: Aggregator[Any, Any, Any],
+        site: Site,
+        kernel: Kernel | None = None,
+        *,
+        stream: str | None = None,
+    ) -> None:
+        self._aggregator = aggregator if stream is None else on_stream(aggregator, stream)
         self._site = site
         self._kernel = kernel or KERNELS.get(type(aggregator), BY_METHODS)
+        self._members: list[Fold] = []
+        several = self._aggregator
+        if kernel is None and isinstance(several, Several) and type(several) in {Together, Fields}:
+            self._members = [Fold(member, site) for member in several.members]
         self.counts_only = self._kernel is KERNELS[Count]
 
     def create(self, batch: Batch) -> Batch:
@@ -126,7 +54,7 @@ class Fold:
         if batch.rows() == 0:
             return batch
         part = by_hash(batch)
-        return _batch(part, self._kernel.create(part) or self._walk(part, self._created))
+        return _batch(part, self.states(part))
 
     def merge(self, batch: Batch, *, is_sorted: bool = False) -> Batch:
         """Merge rows of states into one row a key. With `is_sorted` equal keys must be neighbours; order is kept."""
@@ -135,7 +63,7 @@ class Fold:
         part = by_neighbours(batch) if is_sorted else by_hash(batch)
         if part.keys.len() == part.values.len():
             return _batch(part, (part.values, part.value_lane))
-        return _batch(part, self._kernel.merge(part) or self._walk(part, self._merged))
+        return _batch(part, self._kernel.merge(self._aggregator, part) or self._walk(part, self._merged))
 
     def finish(self, batch: Batch) -> Batch:
         """Turn states, one row a key, into results."""
@@ -150,6 +78,16 @@ class Fold:
         """Count equal keys, without any values: only for a fold where `counts_only` holds."""
         counted = keys.alias("key").value_counts(name="value")
         return Batch(counted.with_columns(pl.col("value").cast(pl.Int64)), lane, Lane.INT)
+
+    def states(self, part: Segments) -> Column:
+        """The state of each segment of values."""
+        parts: list[Segments] | None = [part] * len(self._members)
+        if self._members and type(self._aggregator) is Fields:
+            parts = fields_of(part, len(self._members))
+        if not parts:
+            return self._kernel.create(self._aggregator, part) or self._walk(part, self._created)
+        states = [values_list(*member.states(one)) for member, one in zip(self._members, parts, strict=True)]
+        return value_series(list(zip(*states, strict=True)))
 
     def _created(self, values: Sequence[Any]) -> Any:
         aggregator = self._aggregator

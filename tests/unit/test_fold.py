@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 from functools import reduce
-from typing import Any
 
 import numpy as np
 import pytest
+from folding import batches_of, exact, folded, plainly
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapreduce.aggregators import Aggregator, Count, Max, Mean, Min, Sum
+from mapreduce.aggregators import Count, Max, Mean, Min, Sum
 from mapreduce.dataflow.columns import Batch, Lane, concat, make_batch, records_of, sort_by_key
 from mapreduce.dataflow.context import Site
 from mapreduce.dataflow.fold import BY_METHODS, Fold, Partials
-from mapreduce.dataflow.reduce_task import FoldLoop
 from mapreduce.errors import ValueTypeError
 from mapreduce.plan import Limits
 
@@ -31,40 +30,6 @@ NUMBERS = {
     "mixed": st.one_of(INTS, st.booleans(), st.integers(-5, 5)),
 }
 KEYS = st.sampled_from(["a", "b", "ab", ""]) | st.sampled_from([1, 2])
-
-
-def exact(records: dict[Any, Any]) -> dict[Any, tuple[str, str]]:
-    return {key: (type(value).__name__, repr(value)) for key, value in records.items()}
-
-
-def folded(aggregator: Aggregator[Any, Any, Any], batches: list[Batch], kernel: Any = None) -> dict[Any, Any]:
-    """Create, merge twice in different shapes, finish: as tasks do."""
-    fold = Fold(aggregator, Site(), kernel)
-    states = sort_by_key(concat([fold.create(batch) for batch in batches]))
-    out: list[Batch] = []
-    loop = FoldLoop(fold, out.append)
-    for start in range(0, states.rows(), 2):  # a key's rows go on over batches
-        loop.run(Batch(states.frame.slice(start, 2), states.key_lane, states.value_lane))
-    loop.finish()
-    pairs = [pair for batch in out for pair in records_of(batch)]
-    assert len(dict(pairs)) == len(pairs)
-    return dict(pairs)
-
-
-def plainly(aggregator: Aggregator[Any, Any, Any], batches: list[list[tuple[Any, Any]]]) -> dict[Any, Any]:
-    """The same by a dict: states of each batch from left to right, then the states from left to right."""
-    states: dict[Any, list[Any]] = {}
-    for pairs in batches:
-        groups: dict[Any, list[Any]] = {}
-        for key, value in pairs:
-            groups.setdefault(key, []).append(value)
-        for key, values in groups.items():
-            states.setdefault(key, []).append(reduce(aggregator.add, values[1:], aggregator.create(values[0])))
-    return {key: aggregator.finish(reduce(aggregator.merge, parts)) for key, parts in states.items()}
-
-
-def batches_of(pairs: list[tuple[Any, Any]], size: int) -> list[list[tuple[Any, Any]]]:
-    return [pairs[start : start + size] for start in range(0, len(pairs), size)]
 
 
 @pytest.mark.parametrize("aggregator", [Count(), Sum(), Min(), Max(), Mean()], ids=repr)
