@@ -1,15 +1,17 @@
 """Which part a key goes to, other than by its hash: by ranges of keys, or by an explicit list.
 
-What a user writes; how columns of keys are partitioned is `dataflow.shuffle.partition`. A partitioner that is a
-function of the user's own needs no class.
+What a user writes, checked when it is made; how columns of keys are partitioned is `dataflow.shuffle.partition`. A
+partitioner that is a function of the user's own needs no class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
-from mapreduce.errors import JobDefinitionError
+from mapreduce.dataflow.keys import encode_key, normalise_key
+from mapreduce.errors import JobDefinitionError, KeyTypeError
 
 PARTS = 10_000  # as many as a step may have reducers
 
@@ -19,14 +21,28 @@ class RangePartitioner:
 
     With `boundaries` (ascending keys) part 0 has the keys below the first, part i those from the i-th up to the next,
     and there is one part more than boundaries. Without, the boundaries are chosen so that parts are about equally
-    large: from the sorted output of all map tasks, so nothing is read or mapped twice to find them.
+    large: from the sorted output of all map tasks, so nothing is read or mapped twice to find them. A key is never in
+    two parts, however often it comes.
+
+    Raises JobDefinitionError for boundaries that are no keys, or not ascending.
     """
 
     def __init__(self, boundaries: Iterable[Any] | None = None) -> None:
+        if boundaries is not None and (isinstance(boundaries, (str, bytes)) or not isinstance(boundaries, Iterable)):
+            msg = f"boundaries= of RangePartitioner is a list of keys, such as [10, 20], not {boundaries!r:.100}"
+            raise JobDefinitionError(msg)
         self.boundaries = None if boundaries is None else tuple(boundaries)
         if self.boundaries is not None and not 1 <= len(self.boundaries) < PARTS:
             msg = f"boundaries= of RangePartitioner are 1 to {PARTS - 1:,} keys, not {len(self.boundaries):,}"
             raise JobDefinitionError(msg)
+        encodings = [(_encoded(key, "the boundary", "RangePartitioner"), key) for key in self.boundaries or ()]
+        for (below, key), (above, other) in pairwise(encodings):
+            if below >= above:
+                msg = (
+                    f"boundaries= of RangePartitioner must ascend, each above the one before: {key!r:.100} is followed "
+                    f"by {other!r:.100} (keys of several types sort by type: None, bool, int, float, str, bytes, tuple)"
+                )
+                raise JobDefinitionError(msg)
 
     @property
     def parts(self) -> int | None:
@@ -42,22 +58,28 @@ class RangePartitioner:
     def __repr__(self) -> str:
         if self.boundaries is None:
             return "RangePartitioner()"
-        return f"RangePartitioner(<{len(self.boundaries)} boundaries>)"
+        return f"RangePartitioner(<{len(self.boundaries)} {'boundary' if self.parts == 2 else 'boundaries'}>)"
 
 
 class ListPartitioner:
     """Each key has its part in a mapping: `ListPartitioner({"de": 0, "at": 0, "fr": 1}, other=2)`.
 
     A key that is not in it goes to `other`; without one it fails the job. There are as many parts as the highest
-    number needs.
+    number needs, or as many more as there are reducers.
+
+    Raises JobDefinitionError for what is no such mapping.
     """
 
     def __init__(self, parts: Mapping[Any, int], other: int | None = None) -> None:
+        if not isinstance(parts, Mapping) or not parts:
+            msg = (
+                f"ListPartitioner needs a mapping from keys to parts, such as {{'de': 0, 'fr': 1}}, not {parts!r:.100}"
+            )
+            raise JobDefinitionError(msg)
         self.mapping = dict(parts)
         self.other = other
-        if not self.mapping:
-            msg = "ListPartitioner needs a mapping from keys to parts, such as {'de': 0, 'fr': 1}"
-            raise JobDefinitionError(msg)
+        for key in self.mapping:
+            _encoded(key, "the key", "ListPartitioner")
         for key, part in (*self.mapping.items(), *([("other=", other)] if other is not None else [])):
             if isinstance(part, bool) or not isinstance(part, int) or not 0 <= part < PARTS:
                 msg = f"ListPartitioner: the part of {key!r} must be a whole number from 0 on, not {part!r}"
@@ -73,10 +95,19 @@ class ListPartitioner:
         return isinstance(other, ListPartitioner) and (other.mapping, other.other) == (self.mapping, self.other)
 
     def __hash__(self) -> int:
-        return hash((tuple(self.mapping), self.other))
+        return hash((frozenset(self.mapping.items()), self.other))
 
     def __repr__(self) -> str:
-        return f"ListPartitioner(<{len(self.mapping)} keys>{'' if self.other is None else f', other={self.other}'})"
+        keys = f"{len(self.mapping)} key{'' if len(self.mapping) == 1 else 's'}"
+        return f"ListPartitioner(<{keys}>{'' if self.other is None else f', other={self.other}'})"
+
+
+def _encoded(key: Any, what: str, where: str) -> bytes:
+    try:
+        return encode_key(normalise_key(key))
+    except KeyTypeError as error:
+        msg = f"{where}: {what} {key!r:.100}: {error}"
+        raise JobDefinitionError(msg) from None
 
 
 KeyPartitioner = RangePartitioner | ListPartitioner

@@ -18,7 +18,7 @@ from mapreduce.errors import WireError
 from mapreduce.plan import AttemptId
 from mapreduce.protocol import plain
 
-VERSION = 1
+VERSION = 2
 PART = -1  # in place of a spill: the attempt's intermediate part
 INDEX_BYTES = 64 << 20  # of a slice's index: 100 bytes a block of a megabyte, so this is half a terabyte
 FRAME_BYTES = max(FETCH_PIECE_BYTES, INDEX_BYTES) + 4096
@@ -26,12 +26,17 @@ FRAME_BYTES = max(FETCH_PIECE_BYTES, INDEX_BYTES) + 4096
 
 @dataclass(frozen=True, slots=True)
 class SliceRequest:
-    """Where do the blocks of this partition lie in this file? `spill` numbers the attempt's runs, or is PART."""
+    """Where do the blocks of this partition lie in this file? `spill` numbers the attempt's runs, or is PART.
+
+    Of the partition only blocks are wanted that may have keys in [low, high), as encodings; empty bounds are none.
+    """
 
     request: int
     attempt: AttemptId
     spill: int
     partition: int
+    low: bytes = b""
+    high: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

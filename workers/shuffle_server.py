@@ -52,7 +52,7 @@ class ShuffleServer:
         try:
             path = self._path(request.attempt, request.spill)
             if isinstance(request, SliceRequest):
-                found = self._index(path).slice(request.partition)
+                found = self._index(path).slice(request.partition, low=request.low, high=request.high)
                 return SliceReply(request.request, replace(found, path=""))
             return BytesReply(request.request, self._read(path, request))
         except FileNotFoundError:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from mapreduce.dataflow.shuffle.block_file import Slice, open_slice
+from mapreduce.dataflow.shuffle.ranges import Share, share_of
 from mapreduce.errors import InputLostError, MapReduceError
 from mapreduce.plan import part_file_name, run_file_name
 from mapreduce.protocol import plain
@@ -39,22 +41,26 @@ class Sources:
         if source is None:
             msg = f"part {index} of step {step + 1} was not told to this worker: a defect of the coordinator"
             raise MapReduceError(msg)
-        return self._slices([(source, PART)], 0, folder, fetched)
+        return self._slices([(source, PART)], Share(0), folder, fetched)
 
-    def run_slices(self, step: int, partition: int, folder: Path, fetched: Path) -> list[Slice]:
-        """One partition of all runs of a step, in the order of (map task, spill). Raises InputLostError, DiskFullError.
+    def run_slices(self, step: int, partition: int, partitions: int, folder: Path, fetched: Path) -> list[Slice]:
+        """One of the `partitions` of all runs of a step, in the order of (map task, spill).
 
-        `folder` is the job's scratch folder here; slices of other workers are fetched into the file `fetched`.
+        `folder` is the job's scratch folder here; slices of other workers are fetched into the file `fetched`. Raises
+        InputLostError, DiskFullError.
         """
         sources = self._sorted(step, of_maps=True)
         wanted = [(source, spill) for source in sources for spill in range(source.done.runs)]
-        return self._slices(wanted, partition, folder, fetched)
+        share = share_of(partition, partitions, [source.done.bounds for source in sources])
+        slices = self._slices(wanted, share, folder, fetched)
+        tasks = (source.attempt.task.index for source, _ in wanted)
+        return [replace(part, map_index=index) for part, index in zip(slices, tasks, strict=True)]
 
     def _sorted(self, step: int, *, of_maps: bool) -> list[Source]:
         known = self._known.get((step, of_maps), {})
         return [known[index] for index in sorted(known)]
 
-    def _slices(self, files: list[tuple[Source, int]], partition: int, folder: Path, fetched: Path) -> list[Slice]:
+    def _slices(self, files: list[tuple[Source, int]], share: Share, folder: Path, fetched: Path) -> list[Slice]:
         """Slices of the given spills (or of a part), in the same order."""
         slices: dict[int, Slice] = {}
         remote: list[Wanted] = []
@@ -63,9 +69,10 @@ class Sources:
             local = self._local_folder(source, folder)
             if local is not None:
                 name = part_file_name(attempt) if spill == PART else run_file_name(attempt, spill)
-                slices[place] = open_slice(str(local / name), partition, attempt)
+                slices[place] = open_slice(str(local / name), share.partition, attempt, low=share.low, high=share.high)
             elif source.address:
-                remote.append(Wanted(place, source.address, SliceRequest(place, attempt, spill, partition)))
+                request = SliceRequest(place, attempt, spill, share.partition, share.low, share.high)
+                remote.append(Wanted(place, source.address, request))
             else:
                 raise InputLostError(attempt, f"worker {source.worker} is gone or serves no intermediate data")
         if remote:

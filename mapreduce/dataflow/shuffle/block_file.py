@@ -15,7 +15,7 @@ import os
 import struct
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,9 +25,24 @@ import xxhash
 
 from mapreduce.dataflow.columns import Batch, Lane, common_lane, concat, with_lanes
 from mapreduce.dataflow.disk import DISK_ERRORS
-from mapreduce.dataflow.shuffle.sizes import cut
+from mapreduce.dataflow.shuffle.block_index import FIRST_BYTES, BlockIndex, BlockRef, Slice
+from mapreduce.dataflow.shuffle.ranges import encoded_at, rows_within
+from mapreduce.dataflow.shuffle.sizes import cut, slice_of
 from mapreduce.errors import CorruptBlockError, DiskFullError, InputLostError
 from mapreduce.plan import AttemptId, Limits
+
+__all__ = [
+    "DIGEST_BYTES",
+    "BlockFileInfo",
+    "BlockFileWriter",
+    "BlockIndex",
+    "BlockRef",
+    "Slice",
+    "fail_write",
+    "open_slice",
+    "read_blocks",
+    "read_index",
+]
 
 HEADER = b"MRBLOCKS"
 VERSION = 1
@@ -35,78 +50,6 @@ TRAILER = struct.Struct("<QQII8s")  # length of the index, its xxh3_64, the vers
 WORTH_COMPRESSING = 0.9  # LZ4 costs 70 ns a record: below a tenth saved, the disk is cheaper
 LEFT_ALONE_BLOCKS = 15  # written as they are after an incompressible one: to try every 16th again costs little
 DIGEST_BYTES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class BlockRef:
-    """Where one block lies: `offset` and `length` in bytes of the file.
-
-    `raw` is its size in memory in bytes, `records` its (key, value) pairs, `checksum` the xxh3_64 of its bytes.
-    """
-
-    offset: int
-    length: int
-    raw: int
-    records: int
-    checksum: int
-    key_lane: Lane
-    value_lane: Lane
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """One partition of one block file, readable at the local `path`.
-
-    The lanes are those of the whole file, in which its batches are read. `producer` is the attempt that made the file:
-    where it is set, an unreadable block is an InputLostError. Has a plain form (`protocol.plain`).
-    """
-
-    path: str
-    blocks: tuple[BlockRef, ...]
-    key_lane: Lane
-    value_lane: Lane
-    grouped: bool
-    producer: AttemptId | None = None
-
-    @property
-    def records(self) -> int:
-        """Number of (key, value) pairs."""
-        return sum(block.records for block in self.blocks)
-
-    @property
-    def raw(self) -> int:
-        """Bytes that the rows take in memory."""
-        return sum(block.raw for block in self.blocks)
-
-    @property
-    def byte_range(self) -> tuple[int, int]:
-        """Offset and length of the slice's bytes, which are contiguous, in the file; (0, 0) if it is empty."""
-        if not self.blocks:
-            return 0, 0
-        start = self.blocks[0].offset
-        return start, self.blocks[-1].offset + self.blocks[-1].length - start
-
-    def relocated(self, path: str, start: int = 0) -> Slice:
-        """Give this slice as it reads from a copy of `byte_range` that lies at byte `start` of the file `path`."""
-        shift = start - self.byte_range[0]
-        blocks = tuple(replace(block, offset=block.offset + shift) for block in self.blocks)
-        return replace(self, path=path, blocks=blocks)
-
-
-@dataclass(frozen=True, slots=True)
-class BlockIndex:
-    """The index of a block file of `size` bytes: the blocks of each partition."""
-
-    path: str
-    size: int
-    key_lane: Lane
-    value_lane: Lane
-    grouped: bool
-    partitions: tuple[tuple[BlockRef, ...], ...]
-
-    def slice(self, partition: int, producer: AttemptId | None = None) -> Slice:
-        """One partition of the file. Raises IndexError where the file has no such partition."""
-        return Slice(self.path, self.partitions[partition], self.key_lane, self.value_lane, self.grouped, producer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +69,9 @@ class BlockFileWriter:
     """Writes one block file; partitions come in ascending order, each in any number of calls.
 
     With lanes given, every batch is brought into them; without, each block has the lanes of its batches, and readers
-    meet in the common ones. Small batches are collected into whole blocks of at most `block` raw bytes. A failed
-    write raises DiskFullError, which names the folder, and leaves no file.
+    meet in the common ones. Small batches are collected into whole blocks of at most `block` raw bytes. With `firsts`
+    the index has each block's first key, so that ranges of keys can be read. A failed write raises DiskFullError, which
+    names the folder, and leaves no file.
     """
 
     def __init__(
@@ -139,11 +83,13 @@ class BlockFileWriter:
         value_lane: Lane | None = None,
         grouped: bool = False,
         block: int | None = None,
+        firsts: bool = False,
     ) -> None:
         self._path = Path(path)
         self._lanes = (key_lane, value_lane)
         self._grouped = grouped
         self._block = Limits().block if block is None else block
+        self._firsts = firsts
         self._refs: list[list[BlockRef]] = [[] for _ in range(partitions)]
         self._partition = 0
         self._pending: list[Batch] = []
@@ -186,10 +132,7 @@ class BlockFileWriter:
                 _common((ref.key_lane for ref in refs), self._lanes[0]).value,
                 _common((ref.value_lane for ref in refs), self._lanes[1]).value,
                 self._grouped,
-                [
-                    [[ref.length, ref.raw, ref.records, ref.checksum, ref.key_lane, ref.value_lane] for ref in blocks]
-                    for blocks in self._refs
-                ],
+                [[_packed(ref) for ref in blocks] for blocks in self._refs],
             ]
         )
         try:
@@ -251,6 +194,7 @@ class BlockFileWriter:
             checksum=xxhash.xxh3_64_intdigest(data),
             key_lane=batch.key_lane,
             value_lane=batch.value_lane,
+            first=encoded_at(batch.frame["key"], 0, batch.key_lane)[:FIRST_BYTES] if self._firsts else b"",
         )
         try:
             self._put(data)
@@ -296,30 +240,39 @@ def read_index(path: str | Path) -> BlockIndex:
     return _parse_index(str(path), size, start, data)
 
 
-def open_slice(path: str | Path, partition: int, producer: AttemptId | None = None) -> Slice:
-    """Read the index of a local file and give one partition of it.
+def open_slice(
+    path: str | Path, partition: int, producer: AttemptId | None = None, *, low: bytes = b"", high: bytes = b""
+) -> Slice:
+    """Read the index of a local file and give one partition of it, or of that the keys in [low, high).
 
     Raises CorruptBlockError or OSError, or with `producer` InputLostError.
     """
     try:
-        return read_index(path).slice(partition, producer)
+        return read_index(path).slice(partition, producer, low=low, high=high)
     except (CorruptBlockError, OSError) as error:
         _fail_read(producer, error)
 
 
 def read_blocks(part: Slice) -> Generator[Batch]:
-    """Read the blocks of a slice one by one, checked, in the slice's lanes.
+    """Read the blocks of a slice one by one, checked, in the slice's lanes, and cut to its range of keys.
 
-    Raises CorruptBlockError, which names file and byte range, or OSError; where the slice has a producer, both as
-    InputLostError.
+    A block at either end of a range may come without any rows. Raises CorruptBlockError, which names file and byte
+    range, or OSError; where the slice has a producer, both as InputLostError.
     """
     try:
         with Path(part.path).open("rb") as file:
             for ref in part.blocks:
                 data = _read_at(file, part.path, ref.offset, ref.length)
-                yield _from_ipc(part, ref, data)
+                yield _within(part, _from_ipc(part, ref, data))
     except (CorruptBlockError, OSError) as error:
         _fail_read(part.producer, error)
+
+
+def _within(part: Slice, batch: Batch) -> Batch:
+    if not part.low and not part.high:
+        return batch
+    start, stop = rows_within(batch.frame["key"], batch.key_lane, part.low, part.high)
+    return slice_of(batch, start, stop)
 
 
 def fail_write(folder: str | Path, error: OSError) -> NoReturn:
@@ -383,8 +336,8 @@ def _parse_index(path: str, size: int, end: int, data: bytes) -> BlockIndex:
         parsed: list[tuple[BlockRef, ...]] = []
         for blocks in partitions:
             refs: list[BlockRef] = []
-            for length, raw, records, checksum, *lanes in blocks:
-                refs.append(BlockRef(offset, length, raw, records, checksum, Lane(lanes[0]), Lane(lanes[1])))
+            for length, raw, records, checksum, key, value, *first in blocks:
+                refs.append(BlockRef(offset, length, raw, records, checksum, Lane(key), Lane(value), *first))
                 offset += length
             parsed.append(tuple(refs))
         index = BlockIndex(path, size, Lane(key_lane), Lane(value_lane), bool(grouped), tuple(parsed))
@@ -393,6 +346,12 @@ def _parse_index(path: str, size: int, end: int, data: bytes) -> BlockIndex:
     if offset != end:
         raise _corrupt(path, len(HEADER), end - len(HEADER), "is not as long as the blocks in the index")
     return index
+
+
+def _packed(ref: BlockRef) -> list[object]:
+    """A block as the index has it; its offset follows from the lengths of those before."""
+    packed: list[object] = [ref.length, ref.raw, ref.records, ref.checksum, ref.key_lane, ref.value_lane]
+    return [*packed, ref.first] if ref.first else packed
 
 
 def _digest(blocks: list[BlockRef]) -> bytes:

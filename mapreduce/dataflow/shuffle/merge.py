@@ -96,15 +96,15 @@ def merged_chunks(slices: Sequence[Slice], limits: Limits, scratch: str | Path) 
     with closing(_merged(slices, limits, Path(scratch))) as rounds:
         for item in rounds:
             if isinstance(item, Batch):
-                yield from _chunks(item, limits.block * CHUNK_BLOCKS)
+                yield from chunked(item, limits.block * CHUNK_BLOCKS)
             else:
-                stream = _ValueStream(item)
+                stream = ValueStream(item)
                 yield OneGroup(stream.key, stream.value_lane, stream)
                 stream.end()
             del item  # large, and not to be held while the next round is made
 
 
-class _ValueStream(Iterator[pl.Series]):
+class ValueStream(Iterator[pl.Series]):
     """The values of one large group, as they are read from the runs.
 
     Raises SecondPassError once the merge has gone on: the values have been skipped then, which must not look like none.
@@ -170,7 +170,8 @@ def _merged(slices: Sequence[Slice], limits: Limits, scratch: Path) -> Rounds:
     try:
         names = (folder / str(number) for number in itertools.count())
         while len(slices) > (most := fan_in(slices, limits)):
-            slices = _pass(slices, most, limits, names)
+            # Slices of ranges may turn out to have no rows in theirs.
+            slices = [part for part in _pass(slices, most, limits, names) if part.blocks]
         yield from _rounds(slices, limits)
     finally:
         shutil.rmtree(folder)
@@ -220,6 +221,7 @@ def _rounds(slices: Sequence[Slice], limits: Limits) -> Rounds:
     readers: list[RunReader] = []
     try:
         readers.extend(RunReader(part, lanes) for part in slices)
+        readers = _unfinished(readers)
         while readers:
             unfinished = [reader.bound() for reader in readers if reader.has_more]
             bound = min(unfinished, key=lambda candidate: candidate.order, default=None)
@@ -240,13 +242,18 @@ def _rounds(slices: Sequence[Slice], limits: Limits) -> Rounds:
                     yield stream
                     for _ in stream:
                         pass
-            for reader in readers:
-                if reader.is_done:
-                    reader.close()
-            readers = [reader for reader in readers if not reader.is_done]
+            readers = _unfinished(readers)
     finally:
         for reader in readers:
             reader.close()
+
+
+def _unfinished(readers: Sequence[RunReader]) -> list[RunReader]:
+    """The readers that have rows left; the others are closed."""
+    for reader in readers:
+        if reader.is_done:
+            reader.close()
+    return [reader for reader in readers if not reader.is_done]
 
 
 def _pivots(readers: Sequence[RunReader], bound: Bound | None, most: int) -> list[Bound]:
@@ -304,7 +311,7 @@ def _flat_values(batch: Batch) -> pl.Series:
     return values.explode() if batch.grouped else values
 
 
-def _chunks(batch: Batch, most: int) -> Iterator[WholeGroups | OneGroup]:
+def chunked(batch: Batch, most: int) -> Iterator[WholeGroups | OneGroup]:
     """Cut complete groups into chunks that take at most `most` bytes as Python objects; a larger one is a stream."""
     starts = group_starts(batch.frame["key"])
     ends = np.append(starts[1:], batch.rows())  # the row after each group

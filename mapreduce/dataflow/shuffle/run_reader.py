@@ -45,7 +45,10 @@ class Lanes:
 
 
 class RunReader:
-    """One run being merged: the rows of its current block that are not yet taken."""
+    """One run being merged: the rows of its current block that are not yet taken.
+
+    Blocks at the ends of a range of keys may have no rows in it: a run may be done from the start.
+    """
 
     def __init__(self, part: Slice, lanes: Lanes) -> None:
         self._lanes = lanes
@@ -102,12 +105,17 @@ class RunReader:
         self._blocks.close()
 
     def _load(self) -> None:
-        self._batch = self._lanes.fit(next(self._blocks))
-        self._raw = self._sizes[-self._left]
-        self._left -= 1
+        """Go on to the next block that has rows; to the last one in any case."""
+        while True:
+            self._batch = self._lanes.fit(next(self._blocks))
+            self._raw = self._sizes[-self._left]
+            self._left -= 1
+            if self._batch.rows() or not self._left:
+                break
         self._start = 0
         self._keys = self._batch.frame["key"]
-        self._last = Bound.of(self._keys, self._batch.rows() - 1, self._batch.key_lane)
+        if self._batch.rows():  # else the run is done, and its last key is the one before
+            self._last = Bound.of(self._keys, self._batch.rows() - 1, self._batch.key_lane)
 
     def _stop_below(self, bound: Bound | None) -> int:
         return self._batch.rows() if bound is None else self._position(bound, including=False)

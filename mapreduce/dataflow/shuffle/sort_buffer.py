@@ -16,8 +16,9 @@ import xxhash
 
 from mapreduce.dataflow.columns import Batch, concat, regroup, sort_by_key, ungroup
 from mapreduce.dataflow.shuffle.block_file import DIGEST_BYTES, BlockFileWriter
-from mapreduce.dataflow.shuffle.partition import Partitioner, partition_of
-from mapreduce.dataflow.shuffle.sizes import group_starts, slice_of, with_frame
+from mapreduce.dataflow.shuffle.partition import Listed, Partitioner, Ranges, distinct_keys, partitions_of
+from mapreduce.dataflow.shuffle.ranges import Measure, block_of, measure, pack_measures
+from mapreduce.dataflow.shuffle.sizes import slice_of, value_counts, with_frame
 from mapreduce.plan import Limits
 
 ROWS_PER_KEY = 2.0  # grouping pays where a key comes at least so often: below, lists cost more than they save
@@ -32,13 +33,15 @@ RADIX_PARTITIONS = 1 << 16  # up to so many, NumPy's stable sort is a radix sort
 class Runs:
     """What a task has spilled: `count` runs, of `shuffle_bytes` on disk, with `records` pairs.
 
-    `digests` has 8 bytes a partition, over that partition's blocks in all runs.
+    `digests` has 8 bytes a partition, over that partition's blocks in all runs; of runs that are read by ranges, over
+    all blocks. `bounds` is the packed measure of such runs (see `ranges`).
     """
 
     count: int
     digests: bytes
     shuffle_bytes: int
     records: int
+    bounds: bytes = b""
 
 
 class SortBuffer:
@@ -46,6 +49,9 @@ class SortBuffer:
 
     `combine` gets all buffered rows, ungrouped and in emission order, where keys repeat in them; it returns a batch
     that takes their place, in any order of keys. It must stand being called any number of times on what it returned.
+    With `composite` the keys are composites (`shuffle.composite`). With `points` runs are not cut by partition: readers
+    cut them by ranges of keys, for which each is measured at so many points.
+
     Spills when `limits.sort_buffer` raw bytes have come in. Raises DiskFullError, and RecordError for a partitioner
     that answers nonsense. Not to be used after an error, but for `abort`.
     """
@@ -56,9 +62,11 @@ class SortBuffer:
         name: Callable[[int], str],
         *,
         partitions: int,
-        partitioner: Partitioner | None = None,
+        partitioner: Partitioner | Listed | Ranges | None = None,
         limits: Limits | None = None,
         combine: Callable[[Batch], Batch] | None = None,
+        composite: bool = False,
+        points: int = 0,
     ) -> None:
         self._folder = Path(folder)
         self._name = name
@@ -66,11 +74,15 @@ class SortBuffer:
         self._partitioner = partitioner
         self._limits = limits or Limits()
         self._combine = combine
+        self._composite = composite
+        self._points = points
+        self._measures: list[Measure] = []
+        self._block = block_of(self._limits, partitions) if points else self._limits.block
         self._batches: list[Batch] = []
         self._buffered = 0
         self._combined = False  # whether the buffer is one batch that has been combined already
         self._paths: list[Path] = []
-        self._digests = [xxhash.xxh3_64() for _ in range(partitions)]
+        self._digests = [xxhash.xxh3_64() for _ in range(1 if points else partitions)]
         self._shuffle_bytes = 0
         self._records = 0
 
@@ -94,11 +106,13 @@ class SortBuffer:
         if self._batches and self._combine is not None and not self._combined:
             self._combine_buffer(self._combine)
         self._spill()
+        digests = b"".join(hasher.intdigest().to_bytes(DIGEST_BYTES, "little") for hasher in self._digests)
         return Runs(
             count=len(self._paths),
-            digests=b"".join(hasher.intdigest().to_bytes(DIGEST_BYTES, "little") for hasher in self._digests),
+            digests=digests * self._partitions if self._points else digests,
             shuffle_bytes=self._shuffle_bytes,
             records=self._records,
+            bounds=pack_measures(self._measures, self._points) if self._points else b"",
         )
 
     def abort(self) -> None:
@@ -126,15 +140,16 @@ class SortBuffer:
         del batches  # the columns are copied: the originals may go before sorting takes as much again
         if batch.rows() >= ROWS_PER_KEY * _distinct(batch):
             batch = regroup(batch)
-        batch, ends = _by_partition(sort_by_key(batch), self._partitions, self._partitioner)
+        batch, ends = self._laid_out(sort_by_key(batch))
         path = self._folder / self._name(len(self._paths))
         writer = BlockFileWriter(
             path,
-            partitions=self._partitions,
+            partitions=len(ends),
             key_lane=batch.key_lane,
             value_lane=batch.value_lane,
             grouped=batch.grouped,
-            block=self._limits.block,
+            block=self._block,
+            firsts=self._points > 0,
         )
         start = 0
         try:
@@ -151,21 +166,22 @@ class SortBuffer:
         for partition, hasher in enumerate(self._digests):
             hasher.update(info.digests[partition * DIGEST_BYTES : (partition + 1) * DIGEST_BYTES])
 
+    def _laid_out(self, batch: Batch) -> tuple[Batch, list[int]]:
+        """Bring sorted rows into the order of a run. Gives also the row after the last one of each partition."""
+        if self._points:
+            keys, starts, lane = distinct_keys(batch, composite=self._composite)
+            records = np.add.reduceat(value_counts(batch), starts)
+            self._measures.append(measure(keys, lane, records, self._points))
+            return batch, [batch.rows()]
+        if self._partitions == 1 and self._partitioner is None:
+            return batch, [batch.rows()]
+        owner = partitions_of(batch, self._partitions, self._partitioner, composite=self._composite)
+        order = np.argsort(owner.astype(np.uint16) if self._partitions <= RADIX_PARTITIONS else owner, kind="stable")
+        ends = np.cumsum(np.bincount(owner, minlength=self._partitions))
+        return with_frame(batch, batch.frame[order]), ends.tolist()
+
 
 def _distinct(batch: Batch) -> int:
     """How many distinct keys there are, within 2%: HyperLogLog with fixed seeds, a function of the keys; 8 ns a row."""
     distinct: Any = batch.frame["key"].approx_n_unique()
     return int(distinct)
-
-
-def _by_partition(batch: Batch, partitions: int, partitioner: Partitioner | None) -> tuple[Batch, list[int]]:
-    """Order sorted rows by partition, stably. Gives also the row after the last one of each partition."""
-    if partitions == 1 and partitioner is None:
-        return batch, [batch.rows()]
-    keys = batch.frame["key"]
-    starts = group_starts(keys)
-    chosen = partition_of(keys.gather(starts), batch.key_lane, partitions, partitioner)
-    owner = np.repeat(chosen, np.diff(starts, append=batch.rows()))
-    order = np.argsort(owner.astype(np.uint16) if partitions <= RADIX_PARTITIONS else owner, kind="stable")
-    ends = np.cumsum(np.bincount(owner, minlength=partitions))
-    return with_frame(batch, batch.frame[order]), ends.tolist()
