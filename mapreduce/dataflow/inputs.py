@@ -17,7 +17,9 @@ from pathlib import Path
 
 from mapreduce.dataflow.codecs import Codec, codec_of
 from mapreduce.dataflow.encoding import find_encoding
+from mapreduce.dataflow.manifest_file import MANIFEST, manifest_of, read_manifest
 from mapreduce.errors import InputError
+from mapreduce.formats import Files, Format, JsonLines, Records, Text
 from mapreduce.plan import Piece, Split
 
 SPLITS_WANTED = 64  # of a small job: enough to keep the slots of a few machines busy
@@ -28,6 +30,7 @@ OPEN_COST_BYTES = 16 << 10  # what opening a file costs, in bytes read; bounds t
 MAX_SPLITS = 100_000  # the coordinator keeps a state for each task
 REDUCER_BYTES = 256 << 20  # of input for each reducer
 MAX_REDUCERS = 256
+FILE_BYTES = 1 << 30  # of one file that is one value: it is held several times over while it is mapped
 HIDDEN = (".", "_")  # beginnings of names that folders keep for themselves: .git, _SUCCESS, _tmp-JOB
 
 
@@ -40,25 +43,52 @@ class InputFile:
     mtime_ns: int
 
 
-def find_inputs(arguments: Sequence[str]) -> list[InputFile]:
+@dataclass(frozen=True, slots=True)
+class InputFiles:
+    """The files of one input of a job, and how they are read."""
+
+    files: tuple[InputFile, ...]
+    format: Format
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files, as they lie on disk."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class InputSplits:
+    """All inputs of a job, cut: the splits in the order of the inputs, and how many `maps` (tasks) each input has.
+
+    `broadcast` is the split that every task process loads, of the last input, which has no map tasks then.
+    """
+
+    splits: tuple[Split, ...]
+    maps: tuple[int, ...]
+    broadcast: Split | None = None
+
+
+def find_inputs(arguments: Sequence[str], input_format: Format | None = None) -> list[InputFile]:
     """Find the files that the arguments (files, folders, globs) name, in order and each once.
 
     Arguments stay in the order given; files of a folder or glob are ordered by the bytes of their paths; a file that
-    is reached twice, by a link too, is read where it came first. Raises InputError naming the path.
+    is reached twice, by a link too, is read where it came first. Of a former job's output that is read as Records its
+    parts are read, as its manifest names them. Raises InputError naming the path.
     """
+    typed = isinstance(input_format, Records)
     found: dict[str, InputFile] = {}
     for argument in arguments:
-        for path in _paths_of(os.fspath(argument)):
+        for path in _paths_of(os.fspath(argument), typed=typed):
             real = os.path.realpath(path)
             if real not in found:
                 found[real] = _input_file(path)
     return list(found.values())
 
 
-def _paths_of(argument: str) -> Iterator[str]:
+def _paths_of(argument: str, *, typed: bool) -> Iterator[str]:
     path = os.path.abspath(argument)  # noqa: PTH100 - resolve() would name the targets of links
     if os.path.lexists(path):
-        yield from _below(path)
+        yield from _below(path, typed=typed)
         return
     if not glob.has_magic(argument):
         raise InputError(f"no such input: {argument} ({path})")
@@ -67,7 +97,7 @@ def _paths_of(argument: str) -> Iterator[str]:
     matches = [os.path.abspath(match) for match in found if _is_meant(argument, match)]  # noqa: PTH100 - as above
     if not matches:
         raise InputError(f"no input matches {argument} ({path})")
-    yield from sorted((path for match in matches for path in _below(match)), key=os.fsencode)
+    yield from sorted((path for match in matches for path in _below(match, typed=typed)), key=os.fsencode)
 
 
 def _is_meant(pattern: str, match: str) -> bool:
@@ -82,10 +112,22 @@ def _glob_pattern(part: str) -> str:
     return fnmatch.translate(part)
 
 
-def _below(path: str) -> Iterator[str]:
-    """Yield the path itself if it is a file, else the files below it, by the bytes of their paths."""
+def _below(path: str, *, typed: bool) -> Iterator[str]:
+    """Yield the path itself if it is a file, else the files below it, by the bytes of their paths.
+
+    With `typed` the files of a former job's output are those that its manifest names, in its order.
+    """
     if not Path(path).is_dir():
         yield path
+        return
+    if typed and Path(path, MANIFEST).exists():
+        manifest = read_manifest(path)
+        if manifest.format != "records":
+            raise InputError(
+                f"{path} holds results in the format {manifest.format}, not typed records: read them in the format "
+                "that they are in, or run the former job without an output folder"
+            )
+        yield from (str(Path(path, file.name)) for file in manifest.files)
         return
     files: list[str] = []
     _walk(path, files, (os.path.realpath(path),))
@@ -93,13 +135,17 @@ def _below(path: str) -> Iterator[str]:
 
 
 def _walk(folder: str, files: list[str], above: tuple[str, ...]) -> None:
-    """Collect the files below a folder. `above` holds the real paths of the folders we came through."""
+    """Collect the files below a folder. `above` holds the real paths of the folders we came through.
+
+    Of a former job's output the results are meant, and not its named outputs too, which are read by their own names.
+    """
     try:
         entries = list(os.scandir(folder))
     except OSError as error:
         raise InputError(f"the folder {folder} cannot be read: {error.strerror}") from error
+    former = manifest_of(Path(folder)) if any(entry.name == MANIFEST for entry in entries) else None
     for entry in entries:
-        if entry.name.startswith(HIDDEN):
+        if entry.name.startswith(HIDDEN) or (former is not None and entry.name in former.outputs):
             continue
         if not entry.is_dir():
             files.append(entry.path)
@@ -126,21 +172,86 @@ def _input_file(path: str) -> InputFile:
     return InputFile(path, facts.st_size, facts.st_mtime_ns)
 
 
-def is_whole(path: str, encoding: str) -> bool:
-    """Tell whether a file cannot be cut at bytes: it is compressed, or of an encoding that forbids it."""
+def is_whole(path: str, encoding: str, input_format: Format | None = None) -> bool:
+    """Tell whether a file cannot be cut at bytes: by its format (Text if None), compression or encoding."""
+    if isinstance(input_format, Records):
+        return False
+    if input_format is not None and not isinstance(input_format, (Text, JsonLines)):
+        return True
     return codec_of(path) is not Codec.NONE or not find_encoding(encoding).cuttable
 
 
 def default_split_size(files: Sequence[InputFile]) -> int:
     """Give the size of splits in bytes: a 64th of the input, within 4 and 64 MiB."""
-    total = sum(file.size for file in files)
+    return _default_size(sum(file.size for file in files))
+
+
+def _default_size(total: int) -> int:
     return min(max(-(-total // SPLITS_WANTED), SPLIT_MIN_BYTES), SPLIT_MAX_BYTES)
 
 
+def plan_inputs(
+    inputs: Sequence[InputFiles],
+    split_size: int | None = None,
+    encoding: str = "utf-8",
+    *,
+    broadcast: int | None = None,
+) -> InputSplits:
+    """Cut all inputs of a job, each by itself, into splits of about `split_size` bytes (from the size of all if None).
+
+    There is a split at least, an empty one if no input has a file. With `broadcast` the last input becomes one split
+    of its own, of at most so many bytes. A function of the arguments alone. Raises InputError as `plan_splits` does,
+    for a file that is too large to be one value, and for a broadcast input that is too large to be held.
+    """
+    for given in inputs:
+        _check_file_sizes(given)
+    mapped = inputs if broadcast is None else inputs[:-1]
+    size = _default_size(sum(given.size for given in inputs)) if split_size is None else split_size
+    cut = [
+        plan_splits(given.files, size, encoding, input_format=given.format, number=number)
+        for number, given in enumerate(mapped)
+    ]
+    splits = tuple(split for splits in cut for split in splits)
+    maps = [len(splits) for splits in cut] + [0] * (len(inputs) - len(mapped))
+    if not splits:
+        splits, maps[0] = (Split(()),), 1
+    extra = None if broadcast is None else _broadcast_split(inputs[-1], broadcast, encoding, len(inputs) - 1)
+    return InputSplits(splits, tuple(maps), extra)
+
+
+def _check_file_sizes(given: InputFiles) -> None:
+    if not isinstance(given.format, Files):
+        return
+    for file in given.files:
+        if file.size > FILE_BYTES:
+            raise InputError(
+                f"{file.path} has {file.size:,} bytes, and with Files() a file is one value, of at most "
+                f"{FILE_BYTES:,}: cut it, or read it in a format that has more than one record"
+            )
+
+
+def _broadcast_split(given: InputFiles, most: int, encoding: str, number: int) -> Split:
+    if given.size > most:
+        raise InputError(
+            f"the input that is to be broadcast has {given.size:,} bytes, and every task process loads it whole: at "
+            f"most {most:,}. Leave broadcast=True out of the Join; it then streams both inputs"
+        )
+    pieces = (
+        Piece(file.path, 0, file.size, file.size, file.mtime_ns, is_whole(file.path, encoding, given.format))
+        for file in given.files
+    )
+    return Split(tuple(pieces), number)
+
+
 def plan_splits(
-    files: Sequence[InputFile], split_size: int | None = None, encoding: str = "utf-8"
+    files: Sequence[InputFile],
+    split_size: int | None = None,
+    encoding: str = "utf-8",
+    *,
+    input_format: Format | None = None,
+    number: int = 0,
 ) -> tuple[Split, ...]:
-    """Cut the files into splits of about `split_size` bytes, in order; small files share one.
+    """Cut the files of the input `number` into splits of about `split_size` bytes, in order; small files share one.
 
     A function of the arguments alone. Raises InputError for an unknown encoding, a size below 1, or so small a size
     that there would be more than MAX_SPLITS.
@@ -158,15 +269,15 @@ def plan_splits(
     pieces: list[Piece] = []
     held = 0
     for file in files:
-        for piece in _pieces(file, size, most, whole=is_whole(file.path, encoding)):
+        for piece in _pieces(file, size, most, whole=is_whole(file.path, encoding, input_format)):
             cost = max(piece.size, OPEN_COST_BYTES)
             if pieces and held + cost > most:
-                splits.append(Split(tuple(pieces)))
+                splits.append(Split(tuple(pieces), number))
                 pieces, held = [], 0
             pieces.append(piece)
             held += cost
     if pieces:
-        splits.append(Split(tuple(pieces)))
+        splits.append(Split(tuple(pieces), number))
     return tuple(splits)
 
 
@@ -183,21 +294,31 @@ def default_reducers(total_bytes: int) -> int:
     return min(max(-(-total_bytes // REDUCER_BYTES), 1), MAX_REDUCERS)
 
 
-def notes(splits: Sequence[Split], slots: int, split_size: int | None = None) -> tuple[str, ...]:
-    """Say, in sentences for people, where slots stay idle in the map phase because files cannot be cut."""
-    pieces = [piece for split in splits for piece in split.pieces]
-    uncut = [piece for piece in pieces if piece.whole]
+def notes(
+    splits: Sequence[Split], slots: int, split_size: int | None = None, formats: Sequence[Format] = ()
+) -> tuple[str, ...]:
+    """Say, in sentences for people, where slots stay idle in the map phase because files cannot be cut.
+
+    `formats` are those of the inputs, Text if there are none.
+    """
+    pieces = [(piece, split.input) for split in splits for piece in split.pieces]
+    uncut = [(piece, number) for piece, number in pieces if piece.whole]
     if not uncut or len(splits) >= slots:
         return ()
-    files = [InputFile(piece.path, piece.size, piece.mtime_ns) for piece in pieces]
-    size = split_size or default_split_size(files)
-    wished = sum(-(-piece.size // size) for piece in uncut) + len(splits) - len(uncut)
+    size = split_size or _default_size(sum(piece.size for piece, _ in pieces))
+    wished = sum(-(-piece.size // size) for piece, _ in uncut) + len(splits) - len(uncut)
     if wished <= len(splits):
         return ()
-    largest = max(uncut, key=lambda piece: piece.size)
-    why = "compressed" if codec_of(largest.path) is not Codec.NONE else "of an encoding that cannot be cut at bytes"
+    largest, number = max(uncut, key=lambda found: found[0].size)
     note = (
-        f"{min(len(splits), slots)} of {slots} slots have work in the map phase: {len(uncut)} input files are {why} "
-        f"and each is read by one task (the largest is {largest.path}). Several smaller files would share the work."
+        f"{min(len(splits), slots)} of {slots} slots have work in the map phase: {len(uncut)} input files are "
+        f"{_why_whole(largest.path, formats[number] if formats else Text())} and each is read by one task (the largest "
+        f"is {largest.path}). Several smaller files would share the work."
     )
     return (note,)
+
+
+def _why_whole(path: str, input_format: Format) -> str:
+    if not isinstance(input_format, (Text, JsonLines)):
+        return f"{type(input_format).__name__} files, which are not cut,"
+    return "compressed" if codec_of(path) is not Codec.NONE else "of an encoding that cannot be cut at bytes"

@@ -1,4 +1,4 @@
-"""The mapper's side of a map task: which loop runs it, and what it reads.
+"""The mapper's side of a map task: the loops that run it.
 
 One loop is chosen for each task by what the mapper is, so that no record pays for what it doesn't use: the record at
 hand, its offset and the context's place are worked out only when somebody asks. Knows nothing of where pairs go.
@@ -6,102 +6,22 @@ hand, its offset and the context's place are worked out only when somebody asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from operator import length_hint
 from typing import Any
 
-from mapreduce.calls import Call
-from mapreduce.dataflow.columns import Batch, keys_list, make_batch, ungroup, values_list
-from mapreduce.dataflow.context import Place, Site, shorten
+from mapreduce.calls import Call, in_role
+from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.emit import Emitter, weight
-from mapreduce.dataflow.shuffle.block_file import Slice
-from mapreduce.dataflow.shuffle.merge import read_part
+from mapreduce.dataflow.frames import batches_of
+from mapreduce.dataflow.records import Frame, Records
 from mapreduce.dataflow.sinks import Sink
-from mapreduce.dataflow.text import LineBlock, TextReader
 from mapreduce.errors import KeyTypeError
 from mapreduce.plan import Limits
 
 FEW_KEYS = 2048  # keys that are left over from a block are kept for the next only if they are few, and small
 FEW_BYTES = 4 << 20
-
-
-@dataclass(slots=True)
-class Records:
-    """Some records as the mapper gets them: `values`, and where it takes two arguments `firsts()`.
-
-    `place` gives the input path and offset of the i-th record, where records come from a file.
-    """
-
-    values: list[Any]
-    firsts: Callable[[], Sequence[Any]]
-    place: Callable[[int], Place] | None = None
-
-    def key(self, i: int) -> Any:
-        """The key of the i-th record."""
-        return self.firsts()[i]
-
-
-def of_lines(block: LineBlock) -> Records:
-    """Lines of text: the first argument is the byte offset."""
-    return Records(block.lines, block.offsets, lambda i: (block.path, block.offset(i)))
-
-
-def of_pairs(batch: Batch) -> Records:
-    """The previous step's pairs."""
-    flat = ungroup(batch)
-    keys = keys_list(flat.frame["key"], flat.key_lane)
-    return Records(values_list(flat.frame["value"], flat.value_lane), lambda: keys)
-
-
-class Source:
-    """What a map task reads: the lines of a split, or the previous step's part. Counts as it goes."""
-
-    def __init__(self, reader: TextReader | None, parts: Sequence[Slice]) -> None:
-        self._reader = reader
-        self._parts = parts
-        self._part_bytes = 0
-        self.records = 0
-
-    @property
-    def bytes(self) -> int:
-        """How much has been read, as it lies on disk."""
-        return self._part_bytes if self._reader is None else self._reader.bytes_read
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the reader has to say."""
-        return () if self._reader is None else tuple(self._reader.warnings)
-
-    def read(self) -> Iterator[Records]:
-        """Yield the records as Python objects, a block at a time."""
-        if self._reader is None:
-            yield from map(of_pairs, self._batches())
-            return
-        for block in self._reader:
-            self.records += len(block.lines)
-            yield of_lines(block)
-
-    def columns(self) -> Iterator[Batch]:
-        """Yield the records as columns; the previous step's never become objects."""
-        if self._reader is None:
-            yield from map(ungroup, self._batches())
-            return
-        for block in self._reader:
-            self.records += len(block.lines)
-            yield make_batch(block.offsets(), block.lines)
-
-    def _batches(self) -> Iterator[Batch]:
-        for part in self._parts:
-            share = part.byte_range[1] / max(part.records, 1)
-            before = self._part_bytes
-            seen = 0
-            for batch in read_part([part]):
-                seen += batch.records()
-                self.records += batch.records()
-                self._part_bytes = before + round(share * seen)
-                yield batch
 
 
 class MapLoop:
@@ -225,6 +145,53 @@ class MapLoop:
             return
         if records.place is not None:
             site.path, site.offset = records.place(i)
-        else:
+        if site.offset is None:
             site.key = shorten(records.key(i))
-        site.record = shorten(records.values[i])
+        site.record = records.shown(i)
+
+
+class FramesLoop:
+    """Runs one mapper over frames of records, into a sink. `emitted` counts the rows that it gave."""
+
+    def __init__(self, call: Call, function: Callable[..., Any], sink: Sink, site: Site) -> None:
+        self._call = call
+        self._function = function
+        self._sink = sink
+        self._site = site
+        self._who = in_role(call.function, call.role)
+        self.emitted = 0
+
+    def run(self, frame: Frame) -> None:
+        """Call the mapper with a frame. What it raises passes through, with the site filled in."""
+        site, place = self._site, frame.place
+        site.place = None if place is None else lambda: place
+        try:
+            self._take(self._function(frame.frame))
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            if site.users is None:
+                site.blame(self._call.title)
+                if place is not None:
+                    site.path, site.offset = place
+                site.record = frame.shown()
+            raise
+
+    def finish(self, finish: Callable[[], Any] | None) -> None:
+        """Call the mapper's `finish`, if it has one."""
+        self._site.place = None
+        if finish is not None:
+            try:
+                self._take(finish())
+            except Exception:
+                self._site.blame(f"finish() of {self._call.title}")
+                raise
+
+    def _take(self, result: Any) -> None:
+        for batch in batches_of(result, self._who):
+            try:
+                self._sink.add(batch)
+            except Exception:
+                self._site.spare_user()  # unless a user's function under it has been blamed
+                raise
+            self.emitted += batch.rows()

@@ -8,9 +8,11 @@ that are no text, and files that are not the planned ones.
 from __future__ import annotations
 
 import codecs
+import io
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,23 +31,32 @@ _LINE = re.compile(rb"[^\n]*\n|[^\n]+")  # of a stateful encoding: their newline
 _DTYPES = {(1, False): "u1", (2, False): "<u2", (2, True): ">u2", (4, False): "<u4", (4, True): ">u4"}
 
 
-class BadRecord(RecordError):
+class UnreadableRecord(RecordError):
+    """A record that is not what the input's format says. `path` and `offset` (decompressed) say where it begins."""
+
+    def __init__(self, path: str, offset: int | None, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+        self.offset = offset
+
+
+class BadRecord(UnreadableRecord):
     """Bytes that are no text in the encoding. `path` and `offset` (of the bad byte, decompressed) say where."""
 
     def __init__(self, path: str, offset: int, why: str, encoding: str) -> None:
         super().__init__(
+            path,
+            offset,
             f"{path}, byte {offset}: not valid {encoding}: {why}. If the file is in another encoding, say "
             "--encoding NAME; to read on, --encoding-errors replace (puts U+FFFD for bad bytes) or skip (leaves such "
-            "lines out)"
+            "lines out)",
         )
-        self.path = path
-        self.offset = offset
         self.why = why
 
 
 @dataclass(slots=True)
 class LineBlock:
-    """Consecutive lines of one file, without their ends.
+    """Consecutive lines of one file, without their ends (or with them, see TextReader).
 
     `raw` holds the bytes they were decoded from, beginning at byte `start` of the (decompressed) file. `kept` names
     the lines that were kept, counted in `raw`, where some were left out for bad bytes.
@@ -83,6 +94,9 @@ class LineBlock:
 class TextReader:
     """The lines of one split, as an iterator of `LineBlock`; goes through it once.
 
+    With `keep_ends` lines keep their ends, and those with bad bytes are not left out but hold BAD_MARK: for formats
+    whose records are not lines.
+
     Attributes, up to date while iterating: `bytes_read` (as they lie on disk), `skipped` (records left out for bad
     bytes), `warnings` (texts, one a piece at most).
 
@@ -90,27 +104,30 @@ class TextReader:
     """
 
     def __init__(
-        self, split: Split, encoding: str = "utf-8", encoding_errors: str = "strict", limits: Limits | None = None
+        self,
+        split: Split,
+        encoding: str = "utf-8",
+        encoding_errors: str = "strict",
+        limits: Limits | None = None,
+        *,
+        keep_ends: bool = False,
     ) -> None:
         self._split = split
         self._encoding = find_encoding(encoding)
         self._errors = check_error_mode(encoding_errors)
         self._read = max(1, min((limits or Limits()).read, DECODE_BYTES))
+        self._keep_ends = keep_ends
         self.bytes_read = 0
         self.skipped = 0
         self.warnings: list[str] = []
 
     def __iter__(self) -> Iterator[LineBlock]:
         for piece in self._split.pieces:
-            yield from self._piece(piece)
+            yield from self.blocks_of(piece)
 
-    def _piece(self, piece: Piece) -> Iterator[LineBlock]:
-        try:
-            fd = os.open(piece.path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise InputError(f"the input {piece.path} cannot be opened: {error.strerror}") from error
-        try:
-            check_unchanged(piece, os.fstat(fd))
+    def blocks_of(self, piece: Piece) -> Iterator[LineBlock]:
+        """Yield the lines of one piece."""
+        with open_piece(piece) as fd:
             head = os.pread(fd, HEAD_BYTES, 0)
             encoding = self._encoding
             codec = codec_of(piece.path)
@@ -125,24 +142,16 @@ class TextReader:
             before = self.skipped
             yield from self._blocks(piece.path, start, cut_at_newlines(stream, encoding), decode)
             self._warn_of_skipped(piece, self.skipped - before)
-            check_unchanged(piece, os.fstat(fd))
-            check_unchanged(piece, _stat(piece.path))
-        except OSError as error:
-            raise InputError(f"the input {piece.path} cannot be read: {error.strerror}") from error
-        finally:
-            os.close(fd)
 
     def _blocks(self, path: str, start: int, chunks: Iterator[bytes], decode: _Decoder) -> Iterator[LineBlock]:
         for raw in chunks:
             text, damaged = decode(raw, start)
-            if "\r" in text:
-                text = text.replace("\r\n", "\n")
-            lines = text.split("\n")
-            if not lines[-1]:
-                lines.pop()  # what follows the last newline is no line
+            lines = list(io.StringIO(text, newline="\n")) if self._keep_ends else _lines(text)
             kept = None
             if damaged:
-                if self._errors == "skip":
+                if self._errors == "skip" and self._keep_ends:
+                    pass  # the reader of whole records looks for the marks
+                elif self._errors == "skip":
                     kept = [i for i, line in enumerate(lines) if BAD_MARK not in line]
                     self.skipped += len(lines) - len(kept)
                     lines = [lines[i] for i in kept]
@@ -230,6 +239,37 @@ class TextReader:
                     return
             self.bytes_read += len(block)
             yield block
+
+
+@contextmanager
+def open_piece(piece: Piece) -> Iterator[int]:
+    """Give a file descriptor of a piece's file, checked before and after to be the file that was planned.
+
+    Raises InputError where it cannot be opened or read, InputChangedError.
+    """
+    try:
+        fd = os.open(piece.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InputError(f"the input {piece.path} cannot be opened: {error.strerror}") from error
+    try:
+        check_unchanged(piece, os.fstat(fd))
+        yield fd
+        check_unchanged(piece, os.fstat(fd))
+        check_unchanged(piece, _stat(piece.path))
+    except OSError as error:
+        raise InputError(f"the input {piece.path} cannot be read: {error.strerror}") from error
+    finally:
+        os.close(fd)
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a text that ends behind a newline or with its file, without their ends."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()  # what follows the last newline is no line
+    return lines
 
 
 def check_unchanged(piece: Piece, now: os.stat_result) -> None:
