@@ -6,6 +6,7 @@ from mapreduce.errors import JobDefinitionError
 
 JOINS = ("inner", "left", "right", "outer", "semi", "anti")
 BROADCAST_JOINS = ("inner", "left", "semi", "anti")  # those that never emit a record of the right input alone
+BROADCAST_BYTES = 256 << 20  # of the files of a broadcast input: as Python objects in every task process they take more
 
 
 class Join:

@@ -26,6 +26,7 @@ from mapreduce.dataflow.column_codec import (
     encode_native_keys,
     encode_value_list,
 )
+from mapreduce.dataflow.json_text import long_ints
 from mapreduce.dataflow.keys import NAN, normalise_key
 from mapreduce.dataflow.sorting import sort_frame
 from mapreduce.dataflow.values import PICKLE_MARK
@@ -119,7 +120,7 @@ def key_series(keys: list[Any]) -> tuple[pl.Series, Lane]:
     if native is None:
         return encode_key_list(keys).alias("key"), Lane.ENCODED
     series, lane = native
-    return (_one_nan(series) if lane is Lane.FLOAT else series), lane
+    return (normal_floats(series) if lane is Lane.FLOAT else series), lane
 
 
 def _normal_types(types: set[type], keys: list[Any]) -> bool:
@@ -145,7 +146,8 @@ def _native(name: str, objects: list[Any], types: set[type]) -> tuple[pl.Series,
     if lane is None:
         return None
     try:
-        return pl.Series(name, objects, dtype=lane.dtype, strict=True), lane
+        with long_ints():  # Polars shows an int that it cannot take
+            return pl.Series(name, objects, dtype=lane.dtype, strict=True), lane
     except UnicodeEncodeError:
         return None  # lone surrogates
     except (TypeError, OverflowError):
@@ -154,7 +156,7 @@ def _native(name: str, objects: list[Any], types: set[type]) -> tuple[pl.Series,
         return None  # ints of more than 64 bits
 
 
-def _one_nan(series: pl.Series) -> pl.Series:
+def normal_floats(series: pl.Series) -> pl.Series:
     """Floats as keys have them: 0.0 for -0.0, and NaN of one bit pattern."""
     array = series.to_numpy() + 0.0
     array[np.isnan(array)] = NAN

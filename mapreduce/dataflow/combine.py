@@ -1,7 +1,7 @@
 """A user's combiner function over columns: many values of a key become few before they are sorted and sent.
 
 A combiner may be called for any part of a key's values, any number of times, or not at all. It may emit its own key
-only: another would be in the wrong partition, or out of order.
+only, or with frames the keys of its frame only: another would be in the wrong partition, or out of order.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from mapreduce.calls import Call, in_role
-from mapreduce.dataflow.columns import Batch, concat, make_batch
+from mapreduce.dataflow.columns import Batch, Lane, concat, encode_keys, keys_list, make_batch, regroup, ungroup
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.emit import CHUNK_RECORDS, Emitter, Values
+from mapreduce.dataflow.frames import FRAME_BYTES, batches_of, frame_of
 from mapreduce.dataflow.keys import encode_key, normalise_key
 from mapreduce.dataflow.segments import by_hash, chunks
+from mapreduce.dataflow.shuffle.sizes import cut, slice_of
 from mapreduce.errors import KeyTypeError, RecordError
 from mapreduce.plan import Limits
 
@@ -80,5 +82,50 @@ class Combiner:
             msg = (
                 f"{who} was called for the key {shorten(key):.200} and emitted the key {shorten(emitted):.200}: "
                 "a combiner may emit its own key only; change keys in the mapper or reducer"
+            )
+            raise RecordError(msg)
+
+
+class FrameCombiner:
+    """Combines batches with a user's function over frames. Raises RecordError where it gives none, or another key."""
+
+    def __init__(self, call: Call, function: Callable[..., Any], site: Site) -> None:
+        self._call = call
+        self._who = in_role(call.function, call.role)
+        self._function = function
+        self._site = site
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Give the rows combined, ungrouped; or `batch` itself where its keys hardly repeat."""
+        grouped = batch if batch.grouped else regroup(batch)
+        if batch.records() > ALWAYS_COMBINED and WORTH_COMBINING * grouped.rows() > batch.records():
+            return batch
+        made: list[Batch] = []
+        for piece, _ in cut(ungroup(grouped), FRAME_BYTES):
+            made += self._combine(piece)
+        return concat(made) if made else slice_of(ungroup(batch), 0, 0)
+
+    def _combine(self, piece: Batch) -> list[Batch]:
+        try:
+            combined = list(batches_of(self._function(frame_of(piece)), self._who))
+            for batch in combined:
+                self._check_keys(batch, piece)
+        except (Exception, SystemExit):
+            first = keys_list(piece.frame["key"].head(1), piece.key_lane)[0]
+            self._site.blame(self._call.title, f"{shorten(first)} and others (a frame of {piece.rows():,} rows)")
+            raise
+        return combined
+
+    def _check_keys(self, batch: Batch, piece: Batch) -> None:
+        given, own = batch.frame["key"], piece.frame["key"]
+        if batch.key_lane is not piece.key_lane or batch.key_lane is Lane.FLOAT:  # NaN is in nothing
+            given, own = encode_keys(given, batch.key_lane), encode_keys(own, piece.key_lane)
+        foreign = batch.frame["key"].filter(~given.is_in(own.unique()))
+        if foreign.len():
+            key = keys_list(foreign.head(1), batch.key_lane)[0]
+            msg = (
+                f"{self._who} was called with a frame of {piece.rows():,} rows, none of which has the key "
+                f"{shorten(key):.200}, and gave a row with it: a combiner may give keys of its frame only; change keys "
+                "in the mapper or reducer"
             )
             raise RecordError(msg)

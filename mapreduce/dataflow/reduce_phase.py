@@ -2,39 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from mapreduce.aggregators import Aggregator
 from mapreduce.calls import Call
+from mapreduce.dataflow.cogroup import Groups, LargeGroup, cogrouped, shared_key_lane, side_limits, sides_of
+from mapreduce.dataflow.columns import Lane
 from mapreduce.dataflow.context import Context
 from mapreduce.dataflow.fold import Fold
+from mapreduce.dataflow.frame_task import FrameLoop
+from mapreduce.dataflow.join_task import JoinLoop
+from mapreduce.dataflow.ordering import ordered_chunks
 from mapreduce.dataflow.reduce_task import FoldLoop, ReduceLoop
 from mapreduce.dataflow.setup import TaskSetup
 from mapreduce.dataflow.shuffle.block_file import Slice
-from mapreduce.dataflow.shuffle.merge import merged_batches, merged_chunks
+from mapreduce.dataflow.shuffle.merge import OneGroup, WholeGroups, merged_batches, merged_chunks
+from mapreduce.dataflow.shuffle.run_reader import Lanes
 from mapreduce.dataflow.sinks import Sink
-from mapreduce.plan import merge_folder_name
+from mapreduce.joins import Join
+from mapreduce.plan import Limits, merge_folder_name
+
+Sides = Sequence[Sequence[Slice]]
 
 
 def reduce_records(setup: TaskSetup, context: Context, slices: Sequence[Slice], sink: Sink) -> int:
     """Reduce the groups of all slices into the sink. Gives how many pairs were emitted."""
     reducer = setup.plan.reducer
-    if isinstance(reducer, Call):
-        return _reduce(setup, context, reducer, slices, sink)
-    assert isinstance(reducer, Aggregator), "a map-only step has no reduce tasks"
-    return _fold(setup, reducer, slices, sink)
+    if isinstance(reducer, Aggregator):
+        return _fold(setup, reducer, slices, sink)
+    if isinstance(reducer, Join):
+        return _join(setup, reducer, slices, sink)
+    assert reducer is not None, "a map-only step has no reduce tasks"
+    if setup.plan.frames:
+        return _frames(setup, context, reducer, slices, sink)
+    if reducer.groups:
+        return _cogroup(setup, context, reducer, slices, sink)
+    return _reduce(setup, context, reducer, slices, sink)
 
 
 def _reduce(setup: TaskSetup, context: Context, call: Call, slices: Sequence[Slice], sink: Sink) -> int:
     loop = ReduceLoop(call, setup.bound(call, context)[0], sink.add, setup.site, setup.options.limits)
-    with merge_folder(setup) as folder, closing(merged_chunks(slices, setup.options.limits, folder)) as chunks:
+    with merge_folder(setup) as folder, closing(_chunks(setup, slices, setup.options.limits, folder)) as chunks:
         for chunk in chunks:
             loop.run(chunk)
             setup.on_progress(loop.records, 0)
     loop.finish()
+    return loop.emitted
+
+
+def _cogroup(setup: TaskSetup, context: Context, call: Call, slices: Sequence[Slice], sink: Sink) -> int:
+    loop = ReduceLoop(call, setup.bound(call, context)[0], sink.add, setup.site, setup.options.limits)
+    with merge_folder(setup) as folder, _side_by_side(setup, _named_sides(setup, call, slices), folder) as rounds:
+        for groups in rounds:
+            loop.run_sides(groups)
+            setup.on_progress(loop.records, 0)
+    loop.finish()
+    return loop.emitted
+
+
+def _frames(setup: TaskSetup, context: Context, call: Call, slices: Sequence[Slice], sink: Sink) -> int:
+    sides = _named_sides(setup, call, slices) if call.groups else [slices]
+    lanes = shared_key_lane(sides), [Lanes.of([part for part in side if part.blocks]).value for side in sides]
+    loop = FrameLoop(call, setup.bound(call, context)[0], sink.add, setup.site, lanes=lanes)
+    with merge_folder(setup) as folder, _side_by_side(setup, sides, folder) as rounds:
+        for groups in rounds:
+            loop.run(groups)
+            setup.on_progress(loop.records, 0)
+    loop.finish()
+    return loop.emitted
+
+
+def _join(setup: TaskSetup, join: Join, slices: Sequence[Slice], sink: Sink) -> int:
+    sides = sides_of(slices, setup.options.inputs)
+    with merge_folder(setup) as folder:
+        loop = JoinLoop(join, sink.add, setup.options.limits, folder)
+        with _side_by_side(setup, sides, folder) as rounds:
+            for groups in rounds:
+                loop.run(groups)
+                setup.on_progress(loop.records, 0)
     return loop.emitted
 
 
@@ -46,6 +94,33 @@ def _fold(setup: TaskSetup, aggregator: Aggregator[Any, Any, Any], slices: Seque
             setup.on_progress(loop.records, 0)
     loop.finish()
     return loop.emitted
+
+
+def _chunks(
+    setup: TaskSetup, slices: Sequence[Slice], limits: Limits, folder: Path
+) -> Generator[WholeGroups | OneGroup]:
+    """The groups of the slices, with their values as they came or, with `sort_values`, in order."""
+    if setup.plan.sort_values:
+        return ordered_chunks(slices, limits, folder)
+    return merged_chunks(slices, limits, folder)
+
+
+def _named_sides(setup: TaskSetup, call: Call, slices: Sequence[Slice]) -> Sides:
+    """The slices of each input, in the order in which the reducer takes them."""
+    sides = sides_of(slices, setup.options.inputs)
+    names = [source.name for source in setup.plan.inputs]
+    return [sides[names.index(name)] for name in call.groups]
+
+
+@contextmanager
+def _side_by_side(setup: TaskSetup, sides: Sides, folder: Path) -> Iterator[Iterator[Groups | LargeGroup]]:
+    """Merge each side on its own, all at once, and give their groups by key."""
+    limits = side_limits(setup.options.limits, len(sides))
+    # Composite keys, of which sorted values come, are taken apart as encodings.
+    key_lane = Lane.ENCODED if setup.plan.sort_values else shared_key_lane(sides)
+    with ExitStack() as merges:
+        chunks = [merges.enter_context(closing(_chunks(setup, side, limits, folder))) for side in sides]
+        yield merges.enter_context(closing(cogrouped(chunks, key_lane)))
 
 
 @contextmanager
