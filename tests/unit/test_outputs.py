@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from mapreduce.dataflow import tsv
 from mapreduce.dataflow.columns import Lane, make_batch, regroup
-from mapreduce.dataflow.outputs import PartWriter, file_checksum, read_part_records
-from mapreduce.errors import DiskFullError, KeyTypeError, OutputError, ValueTypeError
+from mapreduce.dataflow.outputs import FORMATS, PartWriter, file_checksum, read_back, read_part_records
+from mapreduce.errors import DiskFullError, OutputError, ValueTypeError
 
 
 def names_in(folder):
@@ -61,13 +61,10 @@ def same(a, b):
     return a == b
 
 
-def write(path, keys, values, output_format="tsv", how="records"):
+def write(path, keys, values, output_format="tsv"):
     writer = PartWriter(path, output_format)
     try:
-        if how == "records":
-            writer.write_records(keys, values)
-        else:
-            writer.write_batch(make_batch(keys, values))
+        writer.write_batch(make_batch(keys, values))
         return writer.close()
     finally:
         writer.abort()
@@ -84,7 +81,7 @@ def test_very_long_ints(tmp_path):
 
 
 def test_one_type_comes_back(tmp_path):
-    """A column of one type is read back as that type, exactly, from any lane; both doors write the same bytes."""
+    """A column of one type is read back as that type, exactly, from any lane."""
 
     @shared_folder
     @given(kind=st.sampled_from(sorted(COLUMNS)), data=st.data())
@@ -92,8 +89,6 @@ def test_one_type_comes_back(tmp_path):
         values = data.draw(st.lists(COLUMNS[kind], min_size=1, max_size=8))
         keys = [f"k{i}" for i in range(len(values))]
         info = write(tmp_path / "a", keys, values)
-        assert info == write(tmp_path / "b", keys, values, how="batch")
-        assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
         assert (info.key_types, info.value_types, info.records) == (("str",), (kind,), len(values))
         if PAIRED in repr(values) and kind in {"list", "dict", "tuple"}:
             return
@@ -137,7 +132,7 @@ def test_a_line_is_a_record(tmp_path):
 
 
 def test_float_text_is_json():
-    """Every float is written as Python's JSON writes it, by the column door."""
+    """Every float is written as Python's JSON writes it."""
 
     @settings(deadline=None)
     @given(values=st.lists(FLOATS, min_size=1))
@@ -206,24 +201,15 @@ def test_inexact_json_has_its_own_type(tmp_path):
         (dt.date(2020, 1, 2), ["datetime.date", "isoformat"]),
         (decimal.Decimal("1.5"), ["decimal.Decimal", "str(value)"]),
         (np.arange(3), ["numpy.ndarray", "tolist"]),
-        (object(), ["object"]),
     ],
 )
 def test_what_json_cannot_say(tmp_path, value, words):
     """A value that TSV cannot hold is an error naming the value, its type, the format and what to emit."""
-    for how in ("records", "batch"):
-        if how == "batch" and type(value) is object:
-            continue
+    for output_format, name in (("tsv", "TSV"), ("jsonl", "JSON lines")):
         with pytest.raises(ValueTypeError) as caught:
-            write(tmp_path / how, ["k"], [value], how=how)
-        for word in ["TSV", "mit", *words]:
+            write(tmp_path / "a", ["k"], [value], output_format)
+        for word in [name, "mit", *words]:
             assert word in str(caught.value)
-
-
-def test_wrong_keys(tmp_path):
-    """A key of a type that keys cannot have is refused here too."""
-    with pytest.raises(KeyTypeError, match="list"):
-        write(tmp_path / "a", [[1]], [1])
 
 
 def test_grouped_batches(tmp_path):
@@ -238,7 +224,7 @@ def test_grouped_batches(tmp_path):
 def test_values_alone(tmp_path):
     """Without keys a line is a value, and is read back with None for the key."""
     writer = PartWriter(tmp_path / "a", keys=False)
-    writer.write_records([None, None], ["x\ty", "z"])
+    writer.write_batch(make_batch([None, None], ["x\ty", "z"]))
     writer.write_batch(make_batch([1], ["w"]))
     info = writer.close()
     assert (tmp_path / "a").read_text() == "x\\ty\nz\nw\n"
@@ -251,33 +237,30 @@ def test_records_format_keeps_types(tmp_path):
     """The records format gives back every value as it was, mixed ones and sets too."""
     keys = [1, 1.0, True, "1", (1, "a"), None, b"1", 2**80]
     values = [{1, 2}, {3: (4,)}, math.nan, "a\tb", (1, [2]), None, b"x", 2**90]
-    for how in ("records", "batch"):
-        info = write(tmp_path / "a", keys, values, "records", how)
-        back = list(read_part_records(tmp_path / "a", "records", info.key_types, info.value_types))
-        assert [type(key) for key, _ in back] == [type(key) for key in keys]
-        assert [key for key, _ in back] == keys
-        assert repr([value for _, value in back]) == repr(values)
-        assert info.size == (tmp_path / "a").stat().st_size
-        assert info.checksum == file_checksum(tmp_path / "a")
+    info = write(tmp_path / "a", keys, values, "records")
+    back = list(read_part_records(tmp_path / "a", "records", info.key_types, info.value_types))
+    assert [type(key) for key, _ in back] == [type(key) for key in keys]
+    assert [key for key, _ in back] == keys
+    assert repr([value for _, value in back]) == repr(values)
+    assert info.size == (tmp_path / "a").stat().st_size
+    assert info.checksum == file_checksum(tmp_path / "a")
 
 
 class Custom:
     """Only a pickle can hold it."""
 
 
-@pytest.mark.parametrize("output_format", ["tsv", "records"])
+@pytest.mark.parametrize("output_format", FORMATS)
 def test_pickles_are_refused(tmp_path, output_format):
     """A value that only a pickle can hold is refused by its type, with what to do."""
     writer = PartWriter(tmp_path / "a", output_format)
     with pytest.raises(ValueTypeError, match=r"Custom.*emit a tuple|Custom.*Emit a str"):
         writer.write_batch(make_batch(["k"], [Custom()]))
-    with pytest.raises(ValueTypeError, match=r"Custom"):
-        writer.write_records(["k"], [Custom()])
     writer.abort()
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.parametrize("output_format", ["tsv", "records"])
+@pytest.mark.parametrize("output_format", FORMATS)
 def test_facts(tmp_path, output_format):
     """Size and checksum are those of the file; an empty part is a file too; the folder is left with the part alone."""
     info = write(tmp_path / "a", ["x"] * 1000, list(range(1000)), output_format)
@@ -288,14 +271,14 @@ def test_facts(tmp_path, output_format):
     assert names_in(tmp_path) == ["a", "b"]
 
 
-@pytest.mark.parametrize("output_format", ["tsv", "records"])
+@pytest.mark.parametrize("output_format", FORMATS)
 def test_full_disk(tmp_path, output_format):
     """A full disk is a DiskFullError that names the folder, and nothing is left in it."""
     (tmp_path / "part").symlink_to("/dev/full")  # refuses every write with ENOSPC
     writer = PartWriter(tmp_path / "part", output_format)
     with pytest.raises(DiskFullError, match=str(tmp_path)):  # noqa: PT012 - the buffer decides which call meets the disk
         for _ in range(40):
-            writer.write_records(["key" * 100] * 1000, list(range(1000)))
+            writer.write_batch(make_batch(["key" * 100] * 1000, list(range(1000))))
         writer.close()
     assert names_in(tmp_path) == []
 
@@ -308,7 +291,7 @@ def test_failed_sync(tmp_path, monkeypatch, code, error):
         raise OSError(code, os.strerror(code))
 
     writer = PartWriter(tmp_path / "a")
-    writer.write_records(["a"], [1])
+    writer.write_batch(make_batch(["a"], [1]))
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(error, match=str(tmp_path)):
         writer.close()
@@ -323,7 +306,7 @@ def test_missing_folder(tmp_path):
 
 def test_unknown_format(tmp_path):
     """An unknown format is refused with those that exist."""
-    with pytest.raises(OutputError, match="tsv, records"):
+    with pytest.raises(OutputError, match="tsv, jsonl, parquet, records"):
         PartWriter(tmp_path / "a", "xml")
 
 
@@ -332,3 +315,92 @@ def test_damaged_part(tmp_path):
     (tmp_path / "a").write_text("a\t1\nb\tx\n")
     with pytest.raises(OutputError, match=r"a, line 2"):
         list(read_part_records(tmp_path / "a", "tsv", ("str",), ("int",)))
+
+
+# ------------------------------------------------------------------------------------------------------ JSON lines
+
+
+def test_json_lines_by_example(tmp_path):
+    """JSON lines, to the byte: key and value on each line, as any reader of JSON takes them."""
+    rows = [
+        ("plain", "a\tb\nc\rd\\e"),
+        ('quote"s', 'say "x"'),
+        ("", ""),
+        ("\u2028ñ\ud800", None),
+        ("json", {"a": [1, 2.5, "x\ty"], "b": None}),
+        ((1, (2, "a")), b"\x00\xff"),
+        (None, math.nan),
+        (1.5, -math.inf),
+        (True, True),
+        (2, (1, "a", (b"x",))),
+        (b"key", 2**70),
+    ]
+    write(tmp_path / "a", [key for key, _ in rows], [value for _, value in rows], "jsonl")
+    assert (tmp_path / "a").read_bytes().decode().split("\n") == [
+        '{"key":"plain","value":"a\\tb\\nc\\rd\\\\e"}',
+        '{"key":"quote\\"s","value":"say \\"x\\""}',
+        '{"key":"","value":""}',
+        '{"key":"\u2028ñ\\ud800","value":null}',
+        '{"key":"json","value":{"a":[1,2.5,"x\\ty"],"b":null}}',
+        '{"key":[1,[2,"a"]],"value":"AP8="}',
+        '{"key":null,"value":NaN}',
+        '{"key":1.5,"value":-Infinity}',
+        '{"key":true,"value":true}',
+        '{"key":2,"value":[1,"a",["eA=="]]}',
+        '{"key":"a2V5","value":1180591620717411303424}',
+        "",
+    ]
+
+
+def test_json_lines_come_back(tmp_path):
+    """A column of one type, or of what JSON tells apart, is read back exactly, from any lane."""
+
+    @shared_folder
+    @given(
+        values=st.sampled_from(sorted(COLUMNS)).flatmap(lambda kind: st.lists(COLUMNS[kind], min_size=1, max_size=8))
+        | st.lists(JSON, min_size=1),
+        keys=st.lists(TEXT | INTS | st.none() | st.tuples(st.text(max_size=3), st.tuples(st.integers())), min_size=8),
+    )
+    def check(values, keys):
+        keys = [keys[i % len(keys)] for i in range(len(values))]
+        info = write(tmp_path / "a", keys, values, "jsonl")
+        assert (tmp_path / "a").read_bytes().count(b"\n") == info.records == len(values)
+        if PAIRED in repr((keys, values)):
+            return
+        back = list(read_part_records(tmp_path / "a", "jsonl", info.key_types, info.value_types))
+        assert same([key for key, _ in back], keys)
+        assert same([value for _, value in back], values)
+
+    check()
+
+
+def test_json_lines_of_values_alone(tmp_path):
+    """Where results are values alone a line is the value, whatever it is."""
+    writer = PartWriter(tmp_path / "a", "jsonl", keys=False)
+    writer.write_batch(make_batch([None, None], [{"a": "\u2028"}, "x"]))
+    info = writer.close()
+    assert (tmp_path / "a").read_text() == '{"a":"\u2028"}\n"x"\n'
+    assert list(read_part_records(tmp_path / "a", "jsonl", (), info.value_types)) == [
+        (None, {"a": "\u2028"}),
+        (None, "x"),
+    ]
+
+
+@pytest.mark.parametrize("line", ['{"key":1}', "[1]", "7", '{"key":1,', ""])
+def test_damaged_json_lines(tmp_path, line):
+    """A line that is no record is an error naming file and line."""
+    (tmp_path / "a").write_text(f'{{"key":1,"value":2}}\n{line}\n')
+    with pytest.raises(OutputError, match=r"a, line 2"):
+        list(read_part_records(tmp_path / "a", "jsonl", ("int",), ("int",)))
+
+
+def test_what_reading_text_back_loses():
+    """It is told at the end of a job, for each column and format."""
+    assert "read back as text" in read_back("tsv", ("int", "str"), key=True)
+    assert read_back("jsonl", ("int", "str", "tuple"), key=True) == ""
+    assert "lists" in read_back("jsonl", ("int", "tuple"), key=False)
+    assert "base64" in read_back("jsonl", ("bytes", "str"), key=True)
+    assert "base64" in read_back("jsonl", ("json",), key=False)
+    assert read_back("jsonl", ("tuple",), key=False) == ""
+    assert "one table" in read_back("parquet", ("int", "str"), key=True)
+    assert read_back("records", ("any", "int"), key=False) == ""

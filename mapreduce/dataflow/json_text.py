@@ -1,0 +1,155 @@
+"""What JSON says of a value, and what it cannot say: shared by the text formats of outputs.
+
+Bytes are base64, NaN is NaN, a tuple is a list, ints have any number of digits. Anything else that JSON has no form for
+is refused with what to emit instead. Reads and writes no files.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import polars as pl
+
+from mapreduce.errors import ValueTypeError
+
+# Names of column types, as they stand in the manifest. A column of type JSON came through changed: bytes, or tuples
+# inside other containers.
+NONE, BOOL, INT, FLOAT, STR, BYTES = "none", "bool", "int", "float", "str", "bytes"
+LIST, TUPLE, DICT, JSON = "list", "tuple", "dict", "json"
+
+SHOWN_CHARS = 100  # of a refused value in a message
+REPR_LIKE_MIN, REPR_LIKE_MAX = 1e-4, 1e16  # between these Polars and Python write a float alike: no exponent
+
+SCALAR_NAMES: dict[type, str] = {type(None): NONE, bool: BOOL, int: INT, float: FLOAT}
+CONTAINER_NAMES: dict[type, str] = {list: LIST, tuple: TUPLE, dict: DICT}
+_EXACT = frozenset({type(None), bool, int, float, str})  # what JSON brings back exactly
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+encode: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+
+
+class UnsayableError(Exception):
+    """Something in a value that JSON has no form for. The formats make a ValueTypeError of it (`refusal`)."""
+
+    def __init__(self, value: Any, what: str = "") -> None:
+        super().__init__()
+        self.value = value
+        self.what = what
+
+
+def refusal(error: UnsayableError, whole: Any, output: str) -> ValueTypeError:
+    """The error that a user gets: what of `whole` cannot be written, to which `output`, and what to emit instead."""
+    kind = type(error.value)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    where = "" if error.value is whole else f" inside {shown(whole)}"
+    return ValueTypeError(
+        f"{output} output cannot write {shown(error.value)} of type {name}{', ' + error.what if error.what else ''}"
+        f"{where}: a field is a str, or what JSON says (None, bool, int, float, bytes, list, tuple, dict with str "
+        f"keys). {ADVICE.get(name.split('.')[0], 'Emit a str, or a tuple or dict of its parts')} instead; "
+        "mapreduce.run(job, inputs) without an output folder gives every value as it was emitted."
+    )
+
+
+ADVICE = {
+    "set": "Emit sorted(value)",
+    "frozenset": "Emit sorted(value)",
+    "datetime": "Emit str(value) or value.isoformat()",
+    "decimal": "Emit str(value) or float(value)",
+    "numpy": "Emit value.tolist()",
+    "bytearray": "Emit bytes(value)",
+    "complex": "Emit (value.real, value.imag)",
+    "int": "Emit a dict with str keys, or a list of pairs,",
+}
+
+
+def shown(value: Any) -> str:
+    """The repr of a value for a message, shortened."""
+    with long_ints():
+        text = repr(value)
+    return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "…"
+
+
+@contextlib.contextmanager
+def long_ints() -> Iterator[None]:
+    """Lift Python's limit of digits: our ints come from users' own code or from files that we wrote."""
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        yield
+    finally:
+        sys.set_int_max_str_digits(limit)
+
+
+# ------------------------------------------------------------------------------------------------------- writing
+
+
+def container_text(value: Any, types: set[str], *, key: bool) -> str:
+    """Write a list, tuple or dict, and note its type's name in `types`. Raises UnsayableError, for all else too."""
+    name = CONTAINER_NAMES.get(type(value))
+    if name is None:
+        raise UnsayableError(value)
+    plain, exact = _plain(value, key=key)
+    types.add(name if exact else JSON)
+    return surrogates_escaped(encode(plain))
+
+
+def surrogates_escaped(text: str) -> str:
+    r"""Write lone surrogates as JSON does (`\ud800`), so that the text can be UTF-8."""
+    if text.isascii():
+        return text
+    return _SURROGATE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def float_texts(series: pl.Series) -> pl.Series:
+    """Every float as JSON: as `repr` writes it, since what Polars makes of small and large ones is its own."""
+    size = series.abs()
+    alike = ((size >= REPR_LIKE_MIN) & (size < REPR_LIKE_MAX)) | (size == 0)
+    texts = series.cast(pl.String)
+    if alike.all():
+        return texts
+    others = pl.Series([encode(value) for value in series.filter(~alike).to_list()], dtype=pl.String)
+    return texts.scatter((~alike).arg_true(), others)
+
+
+def _plain(value: Any, *, key: bool) -> tuple[Any, bool]:
+    """Give what JSON writes for a container, and whether reading it gives the same back (but for its outer tuple)."""
+    kind = type(value)
+    if kind is dict:
+        for name in value:
+            if type(name) is not str:
+                raise UnsayableError(name, "a dict's key that is no str")
+        if _EXACT.issuperset(map(type, value.values())):
+            return value, True
+        parts = {name: _part(part, key=key) for name, part in value.items()}
+        return {name: part for name, (part, _) in parts.items()}, all(exact for _, exact in parts.values())
+    if _EXACT.issuperset(map(type, value)):
+        return value, True
+    elements = [_part(part, key=key) for part in value]
+    return [part for part, _ in elements], all(exact for _, exact in elements)
+
+
+def _part(value: Any, *, key: bool) -> tuple[Any, bool]:
+    kind = type(value)
+    if kind in _EXACT:
+        return value, True
+    if kind is bytes:
+        return base64.b64encode(value).decode(), False
+    if kind not in CONTAINER_NAMES:
+        raise UnsayableError(value)
+    plain, exact = _plain(value, key=key)
+    # Inside a key every array is a tuple; inside a value it is read back as a list.
+    return plain, exact and (key or kind is not tuple)
+
+
+# ------------------------------------------------------------------------------------------------------- reading
+
+
+def tuples(value: Any) -> Any:
+    """The same with a tuple for each list, as keys have them."""
+    return tuple(map(tuples, value)) if type(value) is list else value
