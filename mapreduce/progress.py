@@ -117,8 +117,8 @@ class Meter:
         if status is None:
             return "starting"
         if status.waiting_for:
-            return _clean(f"{status.name}: waiting for {status.waiting_for}")
-        parts = [_clean(f"{status.name}: {status.state} {duration(self.elapsed_s(now_s))}")]
+            return clean(f"{status.name}: waiting for {status.waiting_for}")
+        parts = [clean(f"{status.name}: {status.state} {duration(self.elapsed_s(now_s))}")]
         index = next((i for i, step in enumerate(status.steps) if not _finished(step)), len(status.steps) - 1)
         if status.steps:
             step = status.steps[index]
@@ -136,7 +136,8 @@ class Meter:
         return "  ".join(parts)
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """Text without control characters, which could do things to a terminal."""
     return _CONTROL.sub(" ", text)
 
 
@@ -150,7 +151,7 @@ def summary(status: JobStatus, elapsed_s: float, place: str) -> list[str]:
     lines += [f"  warning: {warning}" for warning in status.warnings]
     if place:
         lines.append(f"  output: {place}")
-    return [_clean(line) for line in lines]
+    return [clean(line) for line in lines]
 
 
 class Display:
@@ -190,11 +191,14 @@ class Display:
 
     def notice(self, text: str) -> None:
         """Write a line of our own."""
-        self.above(_clean(text) + "\n")
+        self.above(clean(text) + "\n")
 
     def above(self, text: str) -> None:
         """Write text; whatever is being redrawn stays below it."""
         self._write(text)
+
+    def ended(self, error: BaseException | None) -> None:
+        """Take that the run is over; `error` is what it raised. Who ran it tells of that."""
 
     def close(self) -> None:
         """Leave the terminal clean."""

@@ -1,0 +1,140 @@
+"""What is different where a person sits at a prompt or in a notebook: whose output may be replaced, how errors look.
+
+Owns the rule that a cell or line can be run again over its own former output, and the way from an exception to what
+a cell shows of it. Never imports IPython: it uses what a kernel has loaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import linecache
+import os
+import re
+import secrets
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from mapreduce.dataflow.manifest_file import JOB_FILE
+from mapreduce.errors import JobFailed, MapReduceError
+from mapreduce.project import is_engine_file, is_library_file
+from mapreduce.tracebacks import user_traceback
+
+JOB_FILE_BYTES = 16 << 20  # a commit's own is below: it names each task once; what is larger was not written by us
+TOKEN_BYTES = 8  # enough that no two processes ever have the same
+
+# A kernel gives each cell's code the name of a file that is not there, below a folder of its own.
+_FILE_LINE = re.compile(r'File "([^"\n]+)", line (\d+)')
+_SHORT_PLACE = re.compile(r"\((\w+\.py):(\d+)\)")  # as titles of functions have it: (FILE:LINE)
+
+
+def shell() -> Any:
+    """The IPython shell of this process if it is a notebook's kernel, else None."""
+    if "ipykernel" not in sys.modules or "IPython" not in sys.modules:
+        return None
+    found = sys.modules["IPython"].get_ipython()
+    return found if getattr(found, "kernel", None) is not None else None
+
+
+def is_interactive() -> bool:
+    """Whether a person types what runs here: at Python's or IPython's prompt, or in a notebook."""
+    return hasattr(sys, "ps1") or shell() is not None
+
+
+def notebook_path() -> str:
+    """The notebook that this kernel belongs to, as Jupyter or VS Code say it; "" where none is known."""
+    kernel = shell()
+    if kernel is None:  # a program that a notebook starts inherits its environment, and is not the notebook
+        return ""
+    return str(kernel.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME", ""))
+
+
+# --------------------------------------------------------------------------------------------------- running again
+
+
+def origin_of(output: str, name: str) -> dict[str, str]:
+    """What a commit shall note about the interactive process that asked for it; nothing for any other process.
+
+    `output` is the absolute path of the output folder, `name` the job's name.
+    """
+    if not is_interactive():
+        return {}
+    return {"client": _client(os.getpid()), "name": name, "notebook": notebook_path(), "output": output}
+
+
+@functools.cache
+def _client(_process: int) -> str:
+    return secrets.token_hex(TOKEN_BYTES)
+
+
+def replaced_job(output: str, name: str) -> tuple[str, str] | None:
+    """The job (its id and name) whose output a job called `name` may replace at `output` without being told to.
+
+    It is one that this interactive process has committed there, or, after a restart of the kernel, one of the same name
+    from the same notebook. None where there is no output, or somebody else's. `output` is an absolute path.
+    """
+    if not is_interactive():
+        return None
+    try:
+        with (Path(output) / JOB_FILE).open("rb") as file:
+            facts = json.loads(file.read(JOB_FILE_BYTES))
+        job, origin = facts["job"], facts["origin"]
+        here = origin["output"] == output  # a copy of an output, or one that was moved, is somebody's treasure
+        ours = origin["client"] == _client(os.getpid())
+        notebook = notebook_path()
+        again = notebook != "" and (origin["notebook"], origin["name"]) == (notebook, name)
+        former = (str(job), str(origin["name"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # no former output, or nothing of ours: reserving the folder says what is wrong with it
+    return former if here and (ours or again) else None
+
+
+# ---------------------------------------------------------------------------------------------------------- errors
+
+
+def show_errors() -> None:
+    """Make IPython show errors of ours as `cell_traceback` says; `import mapreduce` does it where IPython is loaded."""
+    MapReduceError._render_traceback_ = cell_traceback
+
+
+def cell_traceback(error: MapReduceError) -> list[str]:
+    """What IPython shows of an error: lines of the user's own code and the message, none of the engine's.
+
+    Of a failed job the story comes first (its own traceback, from the task), then the line that ran the job.
+    """
+    calls = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not is_engine_file(frame.filename) and not is_library_file(frame.filename)
+    ]
+    called = "".join(traceback.format_list(calls)).rstrip("\n")
+    if isinstance(error, JobFailed):
+        text = f"{error}\n\nThe job was run here:\n{called}" if called else str(error)
+    else:
+        cause = "" if error.__cause__ is None else user_traceback(error.__cause__).rstrip("\n")
+        kind = f"{type(error).__name__}: {error}"
+        text = "\n\n".join(part for part in (cause, "\n".join(part for part in (called, kind) if part)) if part)
+    return name_cells(text).split("\n")
+
+
+def name_cells(text: str) -> str:
+    """Text with the names that a notebook's cells have in place of those of files: "Cell In[3], line 2"."""
+    kernel = shell()
+    if kernel is None or not hasattr(kernel.compile, "format_code_name"):  # an IPython older than 8 has it not
+        return text
+    cells: dict[str, str] = {}
+    for file in tuple(linecache.cache):
+        found = kernel.compile.format_code_name(file)
+        if found is not None:
+            cells[file] = " ".join(found)
+            cells[os.path.basename(file)] = cells[file]  # noqa: PTH119 - it is no path
+
+    def long(match: re.Match[str]) -> str:
+        return f"{cells[match[1]]}, line {match[2]}" if match[1] in cells else match[0]
+
+    def short(match: re.Match[str]) -> str:
+        return f"({cells[match[1]]}, line {match[2]})" if match[1] in cells else match[0]
+
+    return _SHORT_PLACE.sub(short, _FILE_LINE.sub(long, text))
