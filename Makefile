@@ -23,7 +23,7 @@ demo: $(READY)  ## count the words of the Python standard library's own sources
 	@echo 'All of them, with how often: $(DEMO)/part-*'
 
 test: $(READY)  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(READY)  ## the static checks
 	$(BIN)/ruff check .

@@ -12,11 +12,13 @@ What is exported here is public, and all that jobs need. Importing it is quick: 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mapreduce.aggregators import Aggregator, Count, Max, Mean, Min, Sum
+    from mapreduce.aggregators import Aggregator, Count, Max, Mean, Min, Sum, Variance
     from mapreduce.api import main, run, submit
+    from mapreduce.cluster import Cluster
     from mapreduce.dataflow.context import Context
     from mapreduce.errors import (
         CoordinatorUnreachable,
@@ -30,12 +32,20 @@ if TYPE_CHECKING:
         RecordError,
         UsageError,
     )
-    from mapreduce.job import Job, Step
+    from mapreduce.formats import Csv, Files, JsonLines, Parquet, Records, Text
+    from mapreduce.job import Input, Job, Step
+    from mapreduce.joins import Join
+    from mapreduce.keeping import Collect, First, Sample, TopK
+    from mapreduce.kept import Kept
+    from mapreduce.partitioners import ListPartitioner, RangePartitioner
     from mapreduce.result import JobHandle, Result
+    from mapreduce.sketches import Distinct, Quantiles
+
 
 _PLACES = {
-    "mapreduce.aggregators": ("Aggregator", "Count", "Max", "Mean", "Min", "Sum"),
+    "mapreduce.aggregators": ("Aggregator", "Count", "Max", "Mean", "Min", "Sum", "Variance"),
     "mapreduce.api": ("main", "run", "submit"),
+    "mapreduce.cluster": ("Cluster",),
     "mapreduce.dataflow.context": ("Context",),
     "mapreduce.errors": (
         "CoordinatorUnreachable",
@@ -49,33 +59,58 @@ _PLACES = {
         "RecordError",
         "UsageError",
     ),
-    "mapreduce.job": ("Job", "Step"),
+    "mapreduce.formats": ("Csv", "Files", "JsonLines", "Parquet", "Records", "Text"),
+    "mapreduce.job": ("Input", "Job", "Step"),
+    "mapreduce.joins": ("Join",),
+    "mapreduce.keeping": ("Collect", "First", "Sample", "TopK"),
+    "mapreduce.kept": ("Kept",),
+    "mapreduce.partitioners": ("ListPartitioner", "RangePartitioner"),
+    "mapreduce.sketches": ("Distinct", "Quantiles"),
     "mapreduce.result": ("JobHandle", "Result"),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 
 __all__ = [
     "Aggregator",
+    "Cluster",
+    "Collect",
     "Context",
     "CoordinatorUnreachable",
     "Count",
+    "Csv",
+    "Distinct",
+    "Files",
+    "First",
+    "Input",
     "InputError",
     "Job",
     "JobCancelled",
     "JobDefinitionError",
     "JobFailed",
     "JobHandle",
+    "Join",
+    "JsonLines",
+    "Kept",
+    "ListPartitioner",
     "MapReduceError",
     "Max",
     "Mean",
     "Min",
     "OutputError",
     "PackagingError",
+    "Parquet",
+    "Quantiles",
+    "RangePartitioner",
     "RecordError",
+    "Records",
     "Result",
+    "Sample",
     "Step",
     "Sum",
+    "Text",
+    "TopK",
     "UsageError",
+    "Variance",
     "main",
     "run",
     "submit",
@@ -93,3 +128,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+if "IPython" in sys.modules:
+    importlib.import_module("mapreduce.notebook").show_errors()

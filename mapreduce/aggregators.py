@@ -129,7 +129,10 @@ class Sum(OverValues[Number, Any, Any]):
 
 
 class Min(OverValues[C, C, C]):
-    """The smallest of a key's values; the first of equal ones. A NaN among them makes it NaN. Raises ValueTypeError."""
+    """The smallest of a key's values; the first of equal ones. A NaN among them makes it NaN. Raises ValueTypeError.
+
+    A NaN inside a tuple counts as larger than all else.
+    """
 
     def create(self, value: C) -> C:
         """The value."""
@@ -151,7 +154,10 @@ class Min(OverValues[C, C, C]):
 
 
 class Max(OverValues[C, C, C]):
-    """The largest of a key's values; the first of equal ones. A NaN among them makes it NaN. Raises ValueTypeError."""
+    """The largest of a key's values; the first of equal ones. A NaN among them makes it NaN. Raises ValueTypeError.
+
+    A NaN inside a tuple counts as larger than all else.
+    """
 
     def create(self, value: C) -> C:
         """The value."""
@@ -265,6 +271,19 @@ def _about_mean(state: VarianceState) -> tuple[int, float, float]:
     return state
 
 
+def missing_methods(aggregator: Aggregator[Any, Any, Any]) -> list[str]:
+    """The methods without which it cannot fold, and that its class does not have; those of members are theirs."""
+    kind = type(aggregator)
+    return [name for name in ("create", "merge", "finish") if getattr(kind, name) is getattr(Aggregator, name)]
+
+
+def incomplete_one(aggregator: Aggregator[Any, Any, Any]) -> Aggregator[Any, Any, Any] | None:
+    """The aggregator (itself, or one inside it) that has not all methods, or None."""
+    if isinstance(aggregator, Several):
+        return next((found for member in aggregator.members if (found := incomplete_one(member)) is not None), None)
+    return aggregator if missing_methods(aggregator) else None
+
+
 def values_wanted_by(aggregator: Aggregator[Any, Any, Any]) -> Aggregator[Any, Any, Any] | None:
     """The aggregator (itself, or one inside it) that can do nothing with keys that come without values, or None."""
     if isinstance(aggregator, Several):
@@ -288,10 +307,13 @@ def number_of(value: Any, name: str) -> Any:
     if kind is int or kind is float:
         return value
     if isinstance(value, _NOT_NUMBERS):
-        msg = f"{name}() adds numbers, and got {shown(value)}: yield a number, or write a reducer function"
+        msg = f"{name}() needs numbers, and got {shown(value)}: yield a number, or write a reducer function"
         raise ValueTypeError(msg)
     # numpy's scalars wrap around at 64 bits, Python's numbers don't
     return value.item() if kind.__module__ == "numpy" and kind.__name__ != "ndarray" else value
+
+
+PLAIN = frozenset({int, bool, str, bytes})  # never a NaN: looked through in C, without a call for each value
 
 
 def is_nan(value: Any) -> bool:
@@ -303,12 +325,47 @@ def is_nan(value: Any) -> bool:
 
 
 def is_less(one: Any, other: Any, who: str) -> bool:
-    """Whether one value is less than the other. Raises ValueTypeError where they cannot be compared."""
+    """Whether one value is less than the other; a NaN in a tuple or list is larger than all else.
+
+    Raises ValueTypeError where they cannot be compared.
+    """
     try:
+        both_nested = type(one) is type(other) and type(one) in {tuple, list}
+        if both_nested and not (PLAIN.issuperset(map(type, one)) and PLAIN.issuperset(map(type, other))):
+            return bool(comparable(one) < comparable(other))
         return bool(one < other)
     except (TypeError, ValueError) as error:
         msg = f"{who} cannot compare {shown(one)} with {shown(other)}: {error}"
         raise ValueTypeError(msg) from None
+
+
+class _Largest:
+    """What stands for a NaN inside a tuple: larger than all else, so that tuples have one order."""
+
+    def __lt__(self, other: object) -> bool:
+        return False
+
+    def __gt__(self, other: object) -> bool:
+        return not isinstance(other, _Largest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Largest)
+
+    def __hash__(self) -> int:
+        return hash(_Largest)
+
+
+_LARGEST = _Largest()
+
+
+def comparable(value: Any) -> Any:
+    """What to compare in the place of a value: tuples and lists with something that has an order for each NaN."""
+    kind = type(value)
+    if kind is tuple:
+        return tuple(map(comparable, value))
+    if kind is list:
+        return list(map(comparable, value))
+    return _LARGEST if is_nan(value) else value
 
 
 def shown(value: object) -> str:

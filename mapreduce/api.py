@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from mapreduce.config import DEFAULT_LISTEN
-from mapreduce.errors import UsageError
-from mapreduce.progress import LogDisplay, display_for
+from mapreduce.errors import JobCancelled, JobFailed, UsageError
+from mapreduce.input_arguments import Paths, lasting_paths, read_paths
+from mapreduce.notebook_display import listening
 from mapreduce.request import Request
 from mapreduce.result import JobHandle, Result
+from mapreduce.side_files import Files, read_files
 
 if TYPE_CHECKING:
     from mapreduce.client import Listener
     from mapreduce.job import Job
     from mapreduce.protocol.messages import JobStatus
 
-Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Inputs = Paths | Mapping[str, Paths]
+P = ParamSpec("P")
+R = TypeVar("R")
 RUNNERS = ("local", "inline", "cluster")
 
 
+def _to_the_point(function: Callable[P, R]) -> Callable[P, R]:
+    """Let errors that are meant for its caller come without the engine's frames, which say nothing to them."""
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except (UsageError, JobFailed, JobCancelled) as error:
+            raise error.with_traceback(None)  # noqa: B904 - it is the very error
+
+    return called
+
+
+@_to_the_point
 def run(
     job: Job | ModuleType | str,
     inputs: Inputs,
@@ -37,46 +55,57 @@ def run(
     overwrite: bool = False,
     runner: str = "local",
     coordinator: str | None = None,
+    output_format: str | None = None,
     encoding: str | None = None,
     encoding_errors: str | None = None,
-    progress: bool = False,
+    files: Files | None = None,
+    progress: bool | None = None,
 ) -> Result:
     """Run a job and wait for its result.
 
     `job` is a Job, a module with a `mapper` or a `job`, or a target such as "jobs/word_count.py". `inputs` are files,
-    folders and globs. With `output` the records are written there as TSV, and `result.output` names it; without, they
-    are kept with their exact types in a temporary folder that goes away with the Result. `slots` is how many tasks run
-    at a time (default: the usable processors), `split_size` bytes or text such as "16MB".
+    folders and globs, or the Result of a former run; for a job with several inputs a dict of them by their names. With
+    `output` the records are written there, as the job or `output_format` says (tsv, jsonl, parquet), and
+    `result.output` names it; without, they are kept with their exact types in a temporary folder that goes away with
+    the Result. `slots` is how many tasks run at a time (default: the usable processors), `split_size` bytes or text
+    such as "16MB". `files` (a list of paths, or a dict from names to paths) travel with the job, whose functions find
+    them in `ctx.files`.
 
     `runner` is "local" (an embedded cluster), "inline" (this process: for a debugger) or "cluster" (the one at
-    `coordinator`, or MAPREDUCE_COORDINATOR; `output` is needed then). `progress` shows how it goes on stderr.
+    `coordinator`, or MAPREDUCE_COORDINATOR; `output` is needed then). `progress` shows how it goes: a bar in
+    notebooks, where it is on by default, and lines on stderr elsewhere.
 
     Raises JobFailed where the job fails, UsageError where it cannot be started. What tasks print goes to stderr.
     """
     if runner not in RUNNERS:
         raise UsageError(f"runner must be one of {', '.join(RUNNERS)}, not {runner!r}")
+    if output is None and output_format is not None:
+        raise UsageError("output_format= is for output=: without a folder the records keep their exact types")
     request = Request(
         job=job,
-        inputs=_paths(inputs),
+        inputs=read_paths(inputs),
         output="" if output is None else str(Path(output).absolute()),
-        params=dict(params or {}),
+        params=_read_params(params),
         reducers=reducers,
         split_size=split_size,
+        output_format=output_format,
         overwrite=overwrite,
         encoding=encoding,
         encoding_errors=encoding_errors,
+        files=read_files(files),
         slots=slots,
     )
-    with _listening(progress) as listener:
+    with listening(progress) as listener:
         if runner == "cluster":
             if output is None:
                 raise UsageError("a job on a cluster needs an output folder that all workers see: give output=")
             return _run_on_cluster(coordinator_address(coordinator), request, listener)
         if output is not None:
             return Result(execute(request, runner, listener), Path(request.output))
-        return _run_for_memory(request, runner, listener)
+        return result_in_memory(request, lambda wanted: execute(wanted, runner, listener))
 
 
+@_to_the_point
 def submit(
     job: Job | ModuleType | str,
     inputs: Inputs,
@@ -87,8 +116,10 @@ def submit(
     reducers: int | None = None,
     split_size: int | str | None = None,
     overwrite: bool = False,
+    output_format: str | None = None,
     encoding: str | None = None,
     encoding_errors: str | None = None,
+    files: Files | None = None,
     priority: int = 0,
 ) -> JobHandle:
     """Hand a job to a cluster and return as soon as its coordinator has it.
@@ -102,19 +133,27 @@ def submit(
 
     request = Request(
         job=job,
-        inputs=_paths(inputs),
+        inputs=lasting_paths(inputs),
         output=str(Path(output).absolute()),
-        params=dict(params or {}),
+        params=_read_params(params),
         reducers=reducers,
         split_size=split_size,
+        output_format=output_format,
         overwrite=overwrite,
         encoding=encoding,
         encoding_errors=encoding_errors,
+        files=read_files(files),
         priority=priority,
     )
     submission = Submission(coordinator_address(coordinator), request)
     submission.submit(SilentListener())
     return JobHandle(submission.job, submission.address)
+
+
+def _read_params(params: Mapping[str, Any] | None) -> dict[str, Any]:
+    if params is not None and not isinstance(params, Mapping):
+        raise UsageError(f'params= is a dict from names to values, {{"min_length": 5}}, not {params!r:.200}')
+    return dict(params or {})
 
 
 def main() -> None:
@@ -139,20 +178,6 @@ def coordinator_address(given: str | None) -> str:
     return given or os.environ.get("MAPREDUCE_COORDINATOR") or DEFAULT_LISTEN
 
 
-def _paths(inputs: Inputs) -> tuple[str, ...]:
-    given = (inputs,) if isinstance(inputs, str | os.PathLike) else tuple(inputs)
-    return tuple(os.fspath(path) for path in given)
-
-
-@contextlib.contextmanager
-def _listening(progress: bool) -> Iterator[Listener]:
-    display = display_for(sys.stderr) if progress else LogDisplay(sys.stderr)
-    try:
-        yield display
-    finally:
-        display.close()
-
-
 def execute(request: Request, runner: str, listener: Listener) -> JobStatus:
     """Run a job that has an output folder to its end on this machine; its status is "done". Raises as `run` does."""
     if runner == "inline":
@@ -172,7 +197,7 @@ def _run_on_cluster(address: str, request: Request, listener: Listener) -> Resul
     return Result(submission.wait(listener), Path(request.output))
 
 
-def _run_for_memory(request: Request, runner: str, listener: Listener) -> Result:
+def result_in_memory(request: Request, run_it: Callable[[Request], JobStatus]) -> Result:
     """Run into a private folder, with the values' exact types, that goes away with the result."""
     from dataclasses import replace  # noqa: PLC0415 - keeps `import mapreduce` light
 
@@ -181,7 +206,7 @@ def _run_for_memory(request: Request, runner: str, listener: Listener) -> Result
     private = PrivateFolder()
     try:
         folder = private.path / "out"
-        status = execute(replace(request, output=str(folder), output_format="records"), runner, listener)
+        status = run_it(replace(request, output=str(folder), output_format="records", durable=False))
     except BaseException:
         private.close()
         raise

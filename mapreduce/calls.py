@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from mapreduce.errors import JobDefinitionError
 from mapreduce.parameters import UNSET, Parameter, convert, make_parameter, merge_parameters
 from mapreduce.project import is_library_file, is_stdlib_file
+from mapreduce.step_checks import no_function
 
 __all__ = ["Call", "Parameter", "convert_parameters", "in_role", "read_call", "title_of"]
 
@@ -121,13 +122,19 @@ def read_call(
     Raises JobDefinitionError, saying what to write instead.
     """
     if not callable(function):
-        msg = f"the {role} must be a function, not {function!r} ({type(function).__name__})"
-        raise JobDefinitionError(msg)
+        raise JobDefinitionError(no_function(function, role))
     if _is_mapper_class(function):
         return _read_class(function, role, first_step=first_step, frames=frames)
     if inspect.isclass(function) and role == "mapper":
         msg = (
             f"the mapper class {function.__qualname__} has no `def __call__(self, value)`, which gives a record's pairs"
+        )
+        raise JobDefinitionError(msg)
+    if role in _MAPPERS and not inspect.isroutine(function) and callable(getattr(function, "finish", None)):
+        kind = type(function).__qualname__
+        msg = (
+            f"the {role} is an object of the class {kind}, which all attempts would share, and whose finish() nobody "
+            f"would call: give the class, {role}={kind}; what its __init__ needs are parameters of the job"
         )
         raise JobDefinitionError(msg)
     _refuse_async(function, role)
@@ -340,8 +347,9 @@ def _check_positional(
         return
     has = "no positional parameter" if not names else f"({', '.join(names)})"
     why = "" if first_step or role not in _MAPPERS else " (from the second step on it gets the previous step's pairs)"
-    wanted = _wanted(role, first_step=first_step, frames=frames)
-    msg = f"{in_role(function, role)} takes {has}; write `{wanted}`{'' if frames else why}"
+    wanted = f"write `{_wanted(role, first_step=first_step, frames=frames)}`"
+    wanted = f"with frames=True {wanted}" if frames else f"{wanted}{why}"
+    msg = f"{in_role(function, role)} takes {has}; {wanted}"
     if len(names) > max(allowed):
         extra = ", ".join(names[max(allowed) :])
         msg += f"; if {extra} should be set from outside, make it keyword-only: `*, {extra}`"

@@ -55,6 +55,7 @@ SILENCE_AGAIN_S = 60.0  # a coordinator that stays silent is mentioned again so 
 LOGS_PATIENCE_S = 2.0  # an ended job's last log lines are waited for so long, then the result matters more
 
 ENDED_STATES = frozenset({"done", "failed", "cancelled"})
+SETTLED_STATES = ENDED_STATES | {"kept"}  # the results are there, or will never be: what a client follows a job to
 
 
 # ------------------------------------------------------------------------------------------- machinery
@@ -306,7 +307,7 @@ class JobConversation:
         self._status = status
         effects: list[Effect] = [NewStatus(status)]
         self._ask_for_logs(now_s)
-        if status.state not in ENDED_STATES:
+        if status.state not in SETTLED_STATES:
             return effects
         self._cancel_request = None
         if self._logs_request is None:

@@ -37,6 +37,7 @@ STDERR_TAIL_LINES = 20  # the last lines of a dead process's output, shown with 
 LOG_BYTES_PER_ATTEMPT = 64 << 10  # of what user code prints, kept at the coordinator; a chatty loop must not fill it
 LOG_BYTES_PER_JOB = 4 << 20
 
+KEPT_IDLE_S = 3600.0  # then a kept result that nobody reads ends: people come back from lunch, dead clients do not
 JOBS_REMEMBERED = 1000  # ended jobs that `jobs` lists
 SNAPSHOT_ENTRIES = 5000  # journal entries between snapshots: a replay of so many takes well under a second
 FETCH_PIECE_BYTES = 1 << 20  # what one fetch request asks for at most: a block

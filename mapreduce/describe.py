@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 from mapreduce.calls import Call, title_of
 from mapreduce.errors import PackagingError
+from mapreduce.formats import Csv, Files, Format, JsonLines, Parquet, Records
 from mapreduce.job import Job, StepPlan
+from mapreduce.joins import Join
 from mapreduce.package import package_of
-from mapreduce.plan import TaskOptions
+from mapreduce.partitioners import ListPartitioner, RangePartitioner
+from mapreduce.step import InputPlan
 from mapreduce.targets import LoadedTarget
 
 _KINDS = {
@@ -49,7 +52,10 @@ class ParameterDescription:
 
 @dataclass(frozen=True, slots=True)
 class JobDescription:
-    """A job in plain data. `modules` are (name, path) of the sources that travel; `packages` must be on each worker.
+    """A job in plain data.
+
+    `inputs` are (name, format), the name "" for one alone; `outputs` too, the results' first, named "". `modules` are
+    (name, path) of the sources that travel; `packages` must be on each worker.
 
     `by_value` says that the job itself travels as a pickle; `problem` why it cannot travel, or "".
     """
@@ -58,8 +64,8 @@ class JobDescription:
     about: str
     steps: tuple[StepDescription, ...]
     parameters: tuple[ParameterDescription, ...]
-    input_format: str
-    output_formats: tuple[str, ...]
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
     reducers: int | None
     split_size: int | None
     seed: int
@@ -80,7 +86,9 @@ class JobDescription:
         for parameter in self.parameters:
             default = "must be given" if parameter.default is None else f"default {parameter.default}"
             lines.append(f"  -p {parameter.name}=  {parameter.type}, {default} ({parameter.owner})")
-        lines += ["", f"input       {self.input_format}", f"output      {', '.join(self.output_formats)}"]
+        lines.append("")
+        lines += [f"input       {f'{name}: ' if name else ''}{text}" for name, text in self.inputs]
+        lines += [f"output      {f'{name}: ' if name else ''}{text}" for name, text in self.outputs]
         lines.append(f"reducers    {self.reducers or 'from the size of the input'}")
         lines.append(f"split size  {f'{self.split_size:,} bytes' if self.split_size else 'from the size of the input'}")
         lines.append(f"seed        {self.seed}")
@@ -102,7 +110,7 @@ def describe_job(loaded: Job | LoadedTarget) -> JobDescription:
     packages: tuple[str, ...] = ()
     by_value, problem = False, ""
     try:
-        package = package_of(loaded, {}, TaskOptions(job="", output=""))
+        package = package_of(loaded)
     except PackagingError as error:
         problem = str(error)
     else:
@@ -116,8 +124,8 @@ def describe_job(loaded: Job | LoadedTarget) -> JobDescription:
             ParameterDescription(p.name, p.type_name, None if p.required else repr(p.default), p.owner)
             for p in job.parameters
         ),
-        input_format=f"text lines, {job.encoding} ({job.encoding_errors})",
-        output_formats=("tsv",),
+        inputs=tuple((source.name, _describe_format(source.format, job)) for source in job.resolved[0].inputs),
+        outputs=(("", job.output), *job.outputs.items()),
         reducers=job.reducers,
         split_size=job.split_size,
         seed=job.seed,
@@ -129,28 +137,72 @@ def describe_job(loaded: Job | LoadedTarget) -> JobDescription:
 
 
 def _describe_step(plan: StepPlan) -> StepDescription:
-    functions = [_describe_mapper(plan)]
+    functions = [_describe_mapper(source) for source in plan.inputs]
     functions += [
-        FunctionDescription(call.role, call.title, _takes(call))
+        FunctionDescription(call.role, call.title, _takes(call, frames=plan.frames))
         for call in (plan.combiner, plan.partitioner, plan.sort_values)
         if isinstance(call, Call)
     ]
+    if isinstance(plan.partitioner, RangePartitioner):
+        how = "boundaries are found for about equal parts" if plan.partitioner.parts is None else "at given boundaries"
+        functions.append(FunctionDescription("partitioner", repr(plan.partitioner), "", f"keys in order, {how}"))
+    elif isinstance(plan.partitioner, ListPartitioner):
+        about = f"keys as listed, {plan.partitioner.parts} parts or more"
+        functions.append(FunctionDescription("partitioner", repr(plan.partitioner), "", about))
+    if plan.sort_values is True:
+        functions.append(FunctionDescription("sort_values", "True", "", "the values of a key come sorted"))
     if isinstance(plan.reducer, Call):
-        functions.append(FunctionDescription("reducer", plan.reducer.title, _takes(plan.reducer)))
+        functions.append(FunctionDescription("reducer", plan.reducer.title, _takes(plan.reducer, frames=plan.frames)))
+    elif isinstance(plan.reducer, Join):
+        left, right = (source.name for source in plan.inputs)
+        about = f"joins {left} and {right} by key"
+        if plan.broadcasts:
+            about += f", without a shuffle: every task process loads {right}"
+        functions.append(FunctionDescription("reducer", repr(plan.reducer), "", about))
     elif plan.reducer is not None:
         about = "aggregates in the map task and in the shuffle"
         functions.append(FunctionDescription("reducer", repr(plan.reducer), "", about))
-    return StepDescription(tuple(functions), map_only=plan.reducer is None)
+    return StepDescription(tuple(functions), map_only=plan.map_only)
 
 
-def _describe_mapper(plan: StepPlan) -> FunctionDescription:
-    about = _KINDS[plan.mapper_kind]
-    if plan.mapper is None:
+def _describe_mapper(source: InputPlan) -> FunctionDescription:
+    about = f"for the input {source.name}, " if source.name else ""
+    about += _KINDS[source.mapper_kind]
+    if source.mapper is None:
         return FunctionDescription("mapper", "none", "", about)
-    return FunctionDescription(plan.mapper.role, title_of(plan.mapper.function), _takes(plan.mapper), about)
+    takes = _takes(source.mapper)
+    if source.frames:
+        takes = f" takes (frame{', ctx' if source.mapper.wants_context else ''})"
+        about = about.replace(_KINDS["pairs"], "gives frames with key and value")
+    elif source.batch_size is not None:
+        takes += f" in lists of {source.batch_size:,}"
+    return FunctionDescription(source.mapper.role, title_of(source.mapper.function), takes, about)
 
 
-def _takes(call: Call) -> str:
+def _describe_format(given: Format | None, job: Job) -> str:
+    text = f"{job.encoding} ({job.encoding_errors})"
+    match given:
+        case Files(text=False):
+            return "whole files, as bytes"
+        case Files():
+            return f"whole files, as text, {text}"
+        case Csv(header=header, separator=separator):
+            return f"CSV, {'the first record names the columns' if header else 'no header'}, {separator!r}, {text}"
+        case JsonLines():
+            return f"JSON lines, {text}"
+        case Parquet(columns=columns):
+            return f"Parquet, {'all columns' if columns is None else ', '.join(columns)}"
+        case Records():
+            return "typed records of a former job"
+        case _:
+            return f"text lines, {text}"
+
+
+def _takes(call: Call, *, frames: bool = False) -> str:
     words = {"reducer": "key, values", "combiner": "key, values", "partitioner": "key, partitions"}
     record = words.get(call.role, "value" if call.positional == 1 else "key, value")
+    if frames and call.role in {"reducer", "combiner"}:
+        record = f"frames: {', '.join(call.groups)}" if call.groups else "frame"
+    elif call.groups:
+        record = ", ".join(("key", *call.groups))
     return f" takes ({record}{', ctx' if call.wants_context else ''})"

@@ -6,14 +6,19 @@ do. Exceptions never cross a process border as objects: they cross as a `plan.Fa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mapreduce.plan import AttemptId, Failure
 
 
 class MapReduceError(Exception):
     """Base of all errors that this package raises on purpose."""
+
+    # IPython asks an error for this, and shows these lines in place of a traceback: `notebook.show_errors` sets it.
+    _render_traceback_: ClassVar[Callable[[MapReduceError], list[str]]]
 
 
 class UsageError(MapReduceError):

@@ -70,6 +70,9 @@ class Parquet(Format):
         if not isinstance(columns, (tuple, list)) or not all(isinstance(name, str) for name in columns):
             msg = f"columns= of Parquet is a tuple of names, such as ('text', 'url'), not {self.columns!r}"
             raise JobDefinitionError(msg)
+        if not columns or len(set(columns)) < len(columns):
+            msg = f"columns= of Parquet names at least one column, and each once, not {self.columns!r}"
+            raise JobDefinitionError(msg)
         object.__setattr__(self, "columns", tuple(columns))
 
 

@@ -7,6 +7,7 @@ packages that every worker must have. Imports nothing itself. Data files beside 
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from mapreduce.errors import PackagingError
 from mapreduce.project import RESERVED, Module, find_module, root_and_name
 
+PARSED = 1000  # sources whose imports are remembered: a program that runs a job again and again has its project there
 MODULES = 5000  # that travel: far more than a project has, so beyond it a folder was taken for a package by mistake
 
 
@@ -88,7 +90,7 @@ class _Walk:
         while self._waiting:
             module = self._waiting.pop()
             source = self.project.modules[module.name].source
-            for found in _imports(source, module):
+            for found in _imports(source, module.name, module.is_package):
                 self.visit(found.name, required=found.required, importer=module)
 
     def _find(self, name: str) -> Module | None:
@@ -148,13 +150,14 @@ def _refuse_rival(name: str, importer: Module) -> None:
             raise PackagingError(msg)
 
 
-def _imports(source: bytes, module: Module) -> Iterator[_Import]:
+@functools.lru_cache(maxsize=PARSED)
+def _imports(source: bytes, name: str, is_package: bool) -> tuple[_Import, ...]:
     try:
         tree = ast.parse(source)
     except SyntaxError:
-        return  # imported lazily, if ever: then it raises there, as it would here
-    package = module.name if module.is_package else module.name.rpartition(".")[0]
-    yield from _in_block(tree.body, package, required=True)
+        return ()  # imported lazily, if ever: then it raises there, as it would here
+    package = name if is_package else name.rpartition(".")[0]
+    return tuple(_in_block(tree.body, package, required=True))
 
 
 def _in_block(nodes: Iterable[ast.AST], package: str, *, required: bool) -> Iterator[_Import]:

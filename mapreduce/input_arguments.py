@@ -1,39 +1,76 @@
 """Which files were meant for which input of a job: paths for a job with one input, a name before each for several.
 
-Looks at no file.
+In the place of paths a former result may stand. Looks at no file.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mapreduce.errors import UsageError
+from mapreduce.kept import Kept
+from mapreduce.request import KeptInput, ResultFolders, Source
+from mapreduce.result import Records
 from mapreduce.step_checks import INPUT_NAME
 
 if TYPE_CHECKING:
     from mapreduce.job import Job
+    from mapreduce.runners.warm import WarmRunner
 
 STDIN = "-"  # standard input, on a command line
 
-Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Paths = str | os.PathLike[str] | Kept | Sequence[str | os.PathLike[str]]
 
 
-def read_paths(given: Paths | Mapping[str, Paths]) -> tuple[str, ...] | dict[str, tuple[str, ...]]:
-    """Give the texts of one path or several, or of those of each name."""
+def read_paths(given: Paths | Mapping[str, Paths], runner: WarmRunner | None = None) -> Source | dict[str, Source]:
+    """Give the texts of one path or several, or of those of each name; or what stands for former results.
+
+    `runner` is what the job is to run on, if that may hold kept results. Raises UsageError for results that are not to
+    be had.
+    """
     if isinstance(given, Mapping):
-        return {name: _texts(paths) for name, paths in given.items()}
-    return _texts(given)
+        return {name: _source(paths, runner) for name, paths in given.items()}
+    return _source(given, runner)
 
 
-def _texts(paths: Paths) -> tuple[str, ...]:
-    several = (paths,) if isinstance(paths, str | os.PathLike) else tuple(paths)
-    return tuple(os.fspath(path) for path in several)
+def lasting_paths(given: Paths | Mapping[str, Paths]) -> Source | dict[str, Source]:
+    """As `read_paths`, for a job that its program does not wait for: UsageError for what goes with the program."""
+    read = read_paths(given)
+    if any(isinstance(source, ResultFolders) for source in (read.values() if isinstance(read, dict) else [read])):
+        raise UsageError(
+            "a result without an output folder may be gone before a submitted job has read it: run the former job with "
+            "an output folder, and give that"
+        )
+    return read
 
 
-def arguments_of(job: Job, given: Sequence[str] | Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    """Give the paths of each of the job's inputs, in the order of its inputs.
+def _source(given: Paths, runner: WarmRunner | None) -> Source:
+    if isinstance(given, Kept):
+        return given.read_by(runner)
+    if not isinstance(given, str | os.PathLike | Iterable) or isinstance(given, bytes):
+        raise UsageError(f"inputs are a path, a list of paths or a former result, not {given!r:.200}")
+    several = (given,) if isinstance(given, str | os.PathLike) else tuple(given)
+    for one in several:
+        if not isinstance(one, str | os.PathLike | Kept):
+            raise UsageError(f"inputs are paths or former results, and one is {one!r:.200} ({type(one).__name__})")
+    if any(isinstance(one, Kept) for one in several):
+        raise UsageError("a kept result is an input by itself: give it alone, not in a list")
+    results = [one for one in several if isinstance(one, Records)]
+    for result in results:
+        if result.output is not None:
+            raise UsageError(
+                f"the records of {result!r} lie in files: give its folder, which is its attribute output, as the input"
+            )
+    if results and len(results) < len(several):
+        raise UsageError("results without a folder cannot be one input together with files: name an input for each")
+    paths = tuple(os.fspath(path) for path in several)
+    return ResultFolders(paths) if results else paths
+
+
+def arguments_of(job: Job, given: Source | Sequence[str] | Mapping[str, Source]) -> tuple[Source, ...]:
+    """Give the paths of each of the job's inputs, or the former results, in the order of its inputs.
 
     A job with named inputs takes a mapping from name to paths, or texts such as "users=u.csv", a name several times
     too. Raises UsageError, which lists the names, for an unknown or missing one.
@@ -47,7 +84,9 @@ def arguments_of(job: Job, given: Sequence[str] | Mapping[str, Sequence[str]]) -
             )
         if not given:
             raise UsageError("no inputs: give files, folders or globs")
-        return (tuple(given),)
+        return (given if isinstance(given, ResultFolders | KeptInput) else tuple(given),)
+    if isinstance(given, ResultFolders | KeptInput):
+        raise UsageError(f"say which input of the job {job.name} the result is; {_advice(names)}")
     found = _by_name(job, names, given if isinstance(given, Mapping) else _named(job, names, given))
     for name in names:
         if not found[name]:
@@ -55,14 +94,14 @@ def arguments_of(job: Job, given: Sequence[str] | Mapping[str, Sequence[str]]) -
     return tuple(found[name] for name in names)
 
 
-def _by_name(job: Job, names: list[str], given: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+def _by_name(job: Job, names: list[str], given: Mapping[str, Source]) -> dict[str, Source]:
     for name in given:
         if name not in names:
             raise UsageError(f"the job {job.name} has no input {name!r}; {_advice(names)}")
-    return {name: tuple(given.get(name, ())) for name in names}
+    return {name: given.get(name, ()) for name in names}
 
 
-def _named(job: Job, names: list[str], texts: Sequence[str]) -> dict[str, list[str]]:
+def _named(job: Job, names: list[str], texts: Sequence[str]) -> dict[str, Source]:
     found: dict[str, list[str]] = {}
     for text in texts:
         name, path = split_name(text)
@@ -71,7 +110,7 @@ def _named(job: Job, names: list[str], texts: Sequence[str]) -> dict[str, list[s
         if not path:
             raise UsageError(f"{text} names no file; {_advice(names)}")
         found.setdefault(name, []).append(path)
-    return found
+    return {name: tuple(paths) for name, paths in found.items()}
 
 
 def _advice(names: list[str]) -> str:

@@ -19,6 +19,7 @@ from mapreduce.formats import Format, check_output_format
 from mapreduce.joins import Join
 from mapreduce.parameters import Parameter, merge_parameters
 from mapreduce.partitioners import KeyPartitioner
+from mapreduce.plan import OUTPUT_NAME
 from mapreduce.step import (
     CombinerOptions,
     Input,
@@ -45,7 +46,6 @@ REDUCERS = 10_000  # of one step: every map task keeps a buffer's slice and 8 by
 SPLIT_BYTES = 1 << 40  # a terabyte: larger is surely a slip of the unit
 NAMED_OUTPUTS = 100  # of a job: each is an open file in every task that writes the results
 ENCODING_ERRORS = ("strict", "replace", "skip")
-OUTPUT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # a folder's, which no part and no file of ours can have
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _OPTIONS = ("name", "reducers", "split_size", "seed", "encoding", "encoding_errors", "output", "outputs")
 
@@ -75,8 +75,8 @@ class Job:
         reducer: Callable[Concatenate[K, Iterator[V], ReducerOptions], Iterable[tuple[Any, Any]] | None]
         | Callable[..., pl.DataFrame]
         | Aggregator[V, Any, Any]
-        | Mapping[str, Aggregator[V, Any, Any]]
-        | tuple[Aggregator[Any, Any, Any], ...]
+        | Mapping[str, Aggregator[V, Any, Any] | Mapping[str, Any] | tuple[Any, ...]]
+        | tuple[Aggregator[Any, Any, Any] | Mapping[str, Any] | tuple[Any, ...], ...]
         | Join
         | None = None,
         combiner: Callable[Concatenate[K, Iterator[V], CombinerOptions], Iterable[tuple[K, V]] | None]
@@ -178,7 +178,8 @@ def _steps_of(parts: dict[str, Any], steps: Sequence[Step] | None) -> tuple[Step
     given = [name for name, part in parts.items() if part is not None and part is not False]
     if given:
         msg = (
-            f"a job has either steps= or the parts of its one step, not both ({', '.join(given)}): put them into a Step"
+            f"a job has either steps= or the parts of its one step, not both ({', '.join(given)}): move "
+            "them into the Step that they are for"
         )
         raise JobDefinitionError(msg)
     if isinstance(steps, Step) or not isinstance(steps, (list, tuple)):
@@ -203,9 +204,12 @@ def _check_outputs(outputs: object) -> dict[str, str]:
         msg = f'outputs= is a dict of at most {NAMED_OUTPUTS} names with their formats, {{"errors": "jsonl"}}'
         raise JobDefinitionError(msg)
     for name in outputs:
-        if not isinstance(name, str) or not OUTPUT_NAME.fullmatch(name) or name.startswith("part-"):
+        if not isinstance(name, str) or not OUTPUT_NAME.fullmatch(name) or name.lower().startswith("part-"):
             msg = f"the output {name!r} needs a name of letters, digits, _ and -, beginning with a letter (not part-)"
             raise JobDefinitionError(msg)
+    if len({name.lower() for name in outputs}) < len(outputs):
+        msg = f"the outputs {', '.join(outputs)} need names that differ in more than case, which some disks ignore"
+        raise JobDefinitionError(msg)
     return {name: check_output_format(f"outputs[{name!r}]", given) for name, given in outputs.items()}
 
 

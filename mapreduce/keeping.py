@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from bisect import insort
+from itertools import chain
 from operator import itemgetter
 from typing import Any, TypeVar
 
 import xxhash
 
-from mapreduce.aggregators import OverValues, is_less, is_nan
+from mapreduce.aggregators import PLAIN, OverValues, comparable, is_less, is_nan
 from mapreduce.errors import JobDefinitionError, ValueTypeError
 
 V = TypeVar("V")
@@ -18,7 +19,7 @@ SampleState = tuple[list[int], list[Any]]
 MOST_KEPT = 1_000_000  # values of a key: a state is one record, which lies in memory whole
 GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: the step of SplitMix64
 WORD = 2**64 - 1
-_NEVER_NAN = frozenset({int, bool, str, bytes, tuple})  # looked through in C, without a call for each value
+_NEVER_NAN = PLAIN | {tuple, list}
 
 
 def _checked_n(name: str, n: object) -> int:
@@ -73,8 +74,9 @@ class Collect(OverValues[V, list[V], list[V]]):
 class TopK(OverValues[V, list[V], list[V]]):
     """The `n` largest of a key's values as a list, largest first; of equal ones the earlier first.
 
-    A NaN counts as larger than all else. For the keys with the largest values, let them be values: (count, word).
-    Raises ValueTypeError for values that cannot be compared, JobDefinitionError for an `n` that is no number of values.
+    A NaN counts as larger than all else, inside a tuple too. For the keys with the largest values, let them be values:
+    (count, word). Raises ValueTypeError for values that cannot be compared, JobDefinitionError for an `n` that is no
+    number of values.
     """
 
     def __init__(self, n: int) -> None:
@@ -96,11 +98,12 @@ class TopK(OverValues[V, list[V], list[V]]):
         """The largest of both."""
         both: list[Any] = state + other
         nans: list[Any] = []
-        if not _NEVER_NAN.issuperset(map(type, both)):
+        kinds = set(map(type, both))
+        if not _NEVER_NAN.issuperset(kinds):
             nans = [value for value in both if is_nan(value)]
             both = [value for value in both if not is_nan(value)]
         try:
-            both.sort(reverse=True)
+            both.sort(reverse=True, key=comparable if _may_hold_nan(kinds, both) else None)
         except (TypeError, ValueError) as error:
             msg = f"{self!r} cannot compare the values of a key: {error}"
             raise ValueTypeError(msg) from None
@@ -112,6 +115,13 @@ class TopK(OverValues[V, list[V], list[V]]):
 
     def __repr__(self) -> str:
         return f"TopK({self.n})"
+
+
+def _may_hold_nan(kinds: set[type], values: list[Any]) -> bool:
+    """Whether there may be a NaN inside a value; in tuples of texts and whole numbers there is none."""
+    if kinds == {tuple}:
+        return not PLAIN.issuperset(map(type, chain.from_iterable(values)))
+    return not kinds.isdisjoint({tuple, list})
 
 
 class Sample(OverValues[V, SampleState, list[V]]):

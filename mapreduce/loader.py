@@ -1,11 +1,12 @@
 """Loads a travelled job in a task process: an importer that serves its modules from memory, under their own names.
 
-Owns `sys.meta_path` and `linecache` in a process that serves one job. Nothing is written to disk, and none of the
-project needs to be installed. Not for the client's process, where it would import everything a second time.
+Owns `sys.meta_path` and `linecache` in a process that serves one job's code. Nothing is written to disk, and none of
+the project needs to be installed. Not for the client's process, where it would import everything a second time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
@@ -13,14 +14,14 @@ import linecache
 import pickle
 import sys
 import types
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mapreduce.errors import MapReduceError, PackagingError
 from mapreduce.job import Job
-from mapreduce.package import ModuleSource, Package
+from mapreduce.package import ModuleSource, Package, Setup, SourceText
 from mapreduce.plan import TaskOptions
 from mapreduce.protocol.plain import unpack
 from mapreduce.targets import job_from_module
@@ -29,11 +30,16 @@ from mapreduce.tracebacks import user_traceback
 
 @dataclass(frozen=True, slots=True)
 class LoadedJob:
-    """A job ready to run: `params` are its parameters (those that are set), typed."""
+    """A job ready to run: `params` are its parameters (those that are set), typed; `files` what travelled with it.
+
+    `kept` holds what one attempt leaves for the next ones of the same run in this process.
+    """
 
     job: Job
     params: dict[str, Any]
     options: TaskOptions
+    files: Mapping[str, Path] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
 class SourceFinder:
@@ -92,6 +98,10 @@ class SourceFinder:
         remember_source(self._modules[name].path, self.get_source(name))
         exec(self.get_code(name), vars(module))  # noqa: S102 - this is what importing is
 
+    def serves(self, fullname: str) -> bool:
+        """Whether a module of this name travelled."""
+        return fullname in self._modules
+
     @property
     def tops(self) -> set[str]:
         """The top-level names that it serves."""
@@ -106,25 +116,47 @@ def remember_source(path: str, text: str) -> None:
     linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
 
 
-def load(data: bytes) -> LoadedJob:
-    """Install a package in this process and give its job. Once in a process, which then serves this job alone.
+class LoadedCode:
+    """A job's code, loaded in this process for good; each run of the job is a `setup` of it."""
 
-    Raises PackagingError naming what is missing here (a package, another Python), or with the traceback of the user's
-    module, where that fails to import here.
-    """
-    package = unpack(Package, data)
-    install(package)
-    try:
-        _replace_main()
-        job = _job_of(package)
-        params = _unpickle(package.params_pickle)
-    except MapReduceError:
-        raise
-    except Exception as error:
+    def __init__(self, data: bytes) -> None:
+        """Install a package in this process and load its job. Once in a process, which then serves this code alone.
+
+        Raises PackagingError naming what is missing here (a package, another Python), or with the traceback of the
+        user's module, where that fails to import here.
+        """
+        package = unpack(Package, data)
+        self._finder = install(package)
+        self._extra: SourceFinder | None = None
+        self._extra_modules: tuple[ModuleSource, ...] = ()
         what = package.target[0] if package.target else "the job's functions"
-        msg = f"{what} cannot be loaded on this worker:\n{user_traceback(error)}"
-        raise PackagingError(msg) from error
-    return LoadedJob(job, params, package.options)
+        with _told(what):
+            _replace_main()
+            self.job = _job_of(package)
+
+    def setup(self, data: bytes, files: Mapping[str, Path]) -> LoadedJob:
+        """Give the job with a run's parameters and options. Raises PackagingError as loading does."""
+        setup = unpack(Setup, data)
+        self._install_extra(setup)
+        with _told("what the job's parameters are"):
+            params = _unpickle(setup.params_pickle)
+        return LoadedJob(self.job, params, setup.options, files)
+
+    def _install_extra(self, setup: Setup) -> None:
+        """Make the modules of the parameters' types importable, in place of those of the run before."""
+        if setup.modules != self._extra_modules:
+            if self._extra is not None:
+                sys.meta_path.remove(self._extra)
+            self._extra, self._extra_modules = SourceFinder(setup.modules, setup.requirements), setup.modules
+            _forget(self._extra, self._finder.tops)
+            sys.meta_path.insert(0, self._extra)
+        _remember_sources(setup.sources)
+        _require(setup.requirements)
+
+
+def load(code: bytes, setup: bytes, files: Mapping[str, Path] | None = None) -> LoadedJob:
+    """Load a job's code and one run's setup, in a process that has loaded nothing yet. Raises PackagingError."""
+    return LoadedCode(code).setup(setup, files or {})
 
 
 def install(package: Package) -> SourceFinder:
@@ -137,13 +169,30 @@ def install(package: Package) -> SourceFinder:
         msg = f"the job was made with Python {package.python} and this worker runs {here}: functions cannot cross that"
         raise PackagingError(msg)
     finder = SourceFinder(package.modules, package.requirements)
-    tops = finder.tops
-    for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
-        del sys.modules[name]  # such as our own `workers`, in whose place the user's comes
+    _forget(finder, set())
     sys.meta_path.insert(0, finder)
-    for source in package.sources:
+    _remember_sources(package.sources)
+    _require(package.requirements)
+    return finder
+
+
+def _forget(finder: SourceFinder, shared: set[str]) -> None:
+    """Forget what is imported under the names that a finder is to serve, such as our own `workers`.
+
+    Of the top-level names in `shared` another finder serves modules as well, which stay.
+    """
+    tops = finder.tops - shared
+    for name in [name for name in sys.modules if name.partition(".")[0] in tops or finder.serves(name)]:
+        del sys.modules[name]
+
+
+def _remember_sources(sources: Sequence[SourceText]) -> None:
+    for source in sources:
         remember_source(source.path, source.text)
-    missing = [name for name in package.requirements if not _is_importable(name)]
+
+
+def _require(requirements: Sequence[str]) -> None:
+    missing = [name for name in requirements if not _is_importable(name)]
     if missing:
         names = ", ".join(repr(name) for name in missing)
         msg = (
@@ -151,7 +200,18 @@ def install(package: Package) -> SourceFinder:
             f"this worker ({sys.executable}): install it there, and start the worker again"
         )
         raise PackagingError(msg)
-    return finder
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say of the user's code that it failed while it was loaded."""
+    try:
+        yield
+    except MapReduceError:
+        raise
+    except Exception as error:
+        msg = f"{what} cannot be loaded on this worker:\n{user_traceback(error)}"
+        raise PackagingError(msg) from error
 
 
 def _job_of(package: Package) -> Job:

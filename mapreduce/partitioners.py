@@ -70,19 +70,23 @@ class ListPartitioner:
     Raises JobDefinitionError for what is no such mapping.
     """
 
-    def __init__(self, parts: Mapping[Any, int], other: int | None = None) -> None:
-        if not isinstance(parts, Mapping) or not parts:
+    def __init__(self, mapping: Mapping[Any, int], other: int | None = None) -> None:
+        if not isinstance(mapping, Mapping) or not mapping:
             msg = (
-                f"ListPartitioner needs a mapping from keys to parts, such as {{'de': 0, 'fr': 1}}, not {parts!r:.100}"
+                "ListPartitioner needs a mapping from keys to parts, such as {'de': 0, 'fr': 1}, "
+                f"not {mapping!r:.100}"
             )
             raise JobDefinitionError(msg)
-        self.mapping = dict(parts)
+        self.mapping = dict(mapping)
         self.other = other
+        named = [(f"the part of {key!r:.100}", part) for key, part in self.mapping.items()]
+        if other is not None:
+            named.append(("other=", other))
         for key in self.mapping:
             _encoded(key, "the key", "ListPartitioner")
-        for key, part in (*self.mapping.items(), *([("other=", other)] if other is not None else [])):
+        for name, part in named:
             if isinstance(part, bool) or not isinstance(part, int) or not 0 <= part < PARTS:
-                msg = f"ListPartitioner: the part of {key!r} must be a whole number from 0 on, not {part!r}"
+                msg = f"ListPartitioner: {name} must be a whole number from 0 to {PARTS - 1:,}, not {part!r}"
                 raise JobDefinitionError(msg)
 
     @property

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 # A job's id names folders and is in every message: short, and nothing in it may mean another place.
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+EVERY_PART = -1  # of a kept result: what every task reads of it, in a split and in JobSpec.reads_at
+OUTPUT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # a folder's, which no part and no file of ours can have
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,16 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The input of one map task of the first step: pieces of the files of one of its inputs (its number is `input`)."""
+    """The input of one map task of the first step: pieces of the files of one of its inputs (its number is `input`).
+
+    With `typed` the files hold typed records, a former result's, whatever the input's format. `kept` says that there
+    are no pieces, and what is read in their place: (number in JobSpec.reads, part), or EVERY_PART as the part.
+    """
 
     pieces: tuple[Piece, ...]
     input: int = 0
+    typed: bool = False
+    kept: tuple[int, int] | None = None
 
     @property
     def size(self) -> int:
@@ -93,9 +101,10 @@ def merge_folder_name(attempt: AttemptId) -> str:
     return f"merge-{attempt.task.step}-{attempt.task.index}-{attempt.number}"
 
 
-def attempt_output_name(attempt: AttemptId) -> str:
-    """The name of an attempt's private file below `DIR/_tmp-JOB/`."""
-    return f"{attempt.task.kind.value}-{attempt.task.index:05d}-{attempt.number}"
+def attempt_output_name(attempt: AttemptId, output: str = "") -> str:
+    """The name of an attempt's private file below `DIR/_tmp-JOB/`, of the named `output` if there is a name."""
+    name = f"{attempt.task.kind.value}-{attempt.task.index:05d}-{attempt.number}"
+    return f"{name}.{output}" if output else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +141,10 @@ class Done:
     """An attempt succeeded, and this is what it made.
 
     `runs` is the number of run files of a map task with a shuffle; `digests` holds 8 bytes a partition, over the bytes
-    of that partition's blocks; `pickled` says that the values hold pickles, whose bytes may differ for equal values.
-    `part` is set where the attempt made an output part or an intermediate part. Sizes are in bytes.
+    of that partition's blocks; `bounds` measures the keys of runs that are read by ranges (see
+    `dataflow.shuffle.ranges`), else it is empty; `pickled` says that the digests cover pickles, whose bytes may differ
+    for equal values (of measured runs with pickles they cover the bounds alone). `part` is set where the attempt made
+    an output part or an intermediate part, and `outputs` has that of each named output then. Sizes are in bytes.
     """
 
     records_in: int = 0
@@ -146,6 +157,8 @@ class Done:
     part: PartInfo | None = None
     counters: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    outputs: dict[str, PartInfo] = field(default_factory=dict)
+    bounds: bytes = b""
 
 
 class FailureKind(enum.StrEnum):
@@ -221,8 +234,12 @@ class Limits:
 class TaskOptions:
     """What every task of a job needs to know beside the code; opaque to the coordinator.
 
-    `output` is the output folder (absolute); `output_format` is "tsv" or "records" (typed, for results without an
-    output folder). With `overwrite` part names carry the job's id. `limits` cut buffers alike in every runner.
+    `output` is the output folder (absolute); `output_format` is "tsv", "jsonl", "parquet" or "records" (typed, for
+    results without an output folder); `outputs` are the names and formats of the job's named outputs. With `overwrite`
+    part names carry the job's id. `limits` cut buffers alike in every runner. `inputs` says how many map tasks each
+    input of the first step has; those of one input come after those of the one before. `origin` is for `_job.json`: who
+    asked for the job, if that was a person at a prompt or in a notebook. Without `durable` the output goes away with
+    the program that asked for it, and nothing of it is synced.
     """
 
     job: str
@@ -234,6 +251,11 @@ class TaskOptions:
     seed: int = 0
     steps: tuple[StepShape, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    outputs: tuple[tuple[str, str], ...] = ()
+    inputs: tuple[int, ...] = ()
+    origin: dict[str, str] = field(default_factory=dict)
+    durable: bool = True
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,14 +280,23 @@ class Probe:
 class JobSpec:
     """What a client submits.
 
-    Three blobs are content-addressed (SHA-256, hex) and opaque to the coordinator: `code` (a `package.Package` with the
-    TaskOptions and parameters), `plan` (the splits, see `dataflow.split_file`) and `probe` (a Probe).
+    Its blobs are content-addressed (SHA-256, hex) and opaque to the coordinator: `code` (a `package.Package`, the same
+    for every run of the same job), `setup` (a `package.Setup`: this run's parameters and TaskOptions), `plan` (the
+    splits, see `dataflow.split_file`), `probe` (a Probe), and `files` (see `side_files`; "" if none travel).
+
+    Jobs with the same `warm` (a token of their client's; "" for none) and the same code may share task processes, one
+    after the other.
+
+    A job with `keep` has no output: its last step's parts stay on the workers, and other jobs may read them. `reads`
+    are the ids of the kept jobs that this one reads, and `reads_at` says by which of its first step's map tasks: the
+    first of as many as there are parts, or EVERY_PART where each map task reads all parts.
     """
 
     job: str
     name: str
     steps: tuple[StepShape, ...]
     code: str
+    setup: str
     plan: str
     probe: str
     output: str
@@ -275,3 +306,14 @@ class JobSpec:
     submitted_ms: int = 0  # wall clock of the client, for people only
     submitter: str = ""
     notes: tuple[str, ...] = ()  # warnings of the planner: shown with the job's own
+    files: str = ""
+    warm: str = ""
+    keep: bool = False
+    reads: tuple[str, ...] = ()
+    reads_at: tuple[int, ...] = ()
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """The sums of all blobs that the job needs."""
+        needed = (self.code, self.setup, self.plan, self.probe)
+        return (*needed, self.files) if self.files else needed

@@ -1,4 +1,4 @@
-"""From a job, its inputs and options to what is submitted: a `JobSpec` and its three blobs.
+"""From a job, its inputs and options to what is submitted: a `JobSpec` and its blobs.
 
 Owns the defaults that depend on the input alone, the job's id, and the reserving of the output folder. Runs none of
 the user's functions and starts nothing.
@@ -13,8 +13,9 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -22,17 +23,26 @@ from typing import Any
 
 from mapreduce.calls import convert_parameters
 from mapreduce.dataflow import inputs as dataflow_inputs
+from mapreduce.dataflow.inputs import InputFile, InputFiles, InputSplits, KeptParts
 from mapreduce.dataflow.manifest import prepare_output, remove_attempts
+from mapreduce.dataflow.manifest_disk import Disk, QuickDisk
 from mapreduce.dataflow.probe import make_probe
 from mapreduce.dataflow.split_file import encode_splits
 from mapreduce.errors import OutputError, UsageError
-from mapreduce.job import Job, check_encoding_errors, check_reducers, parse_size
-from mapreduce.package import build_package
-from mapreduce.plan import JobSpec, Limits, Split, StepShape, TaskOptions
+from mapreduce.formats import Records, check_output_format
+from mapreduce.input_arguments import arguments_of
+from mapreduce.job import Job, StepPlan, check_encoding_errors, check_reducers, parse_size
+from mapreduce.joins import BROADCAST_BYTES
+from mapreduce.notebook import origin_of, replaced_job
+from mapreduce.package import build_package, build_setup
+from mapreduce.partitioners import KeyPartitioner, RangePartitioner
+from mapreduce.plan import EVERY_PART, JobSpec, Limits, StepShape, TaskOptions
 from mapreduce.protocol import plain
-from mapreduce.request import Request
+from mapreduce.request import KeptInput, Request, ResultFolders
+from mapreduce.side_files import pack_files
 from mapreduce.targets import LoadedTarget, job_from_module, load_job
 
+RECORDS = "records"  # the typed output format, of results without a folder
 MAX_PRIORITY = 1_000_000  # fits a message, and leaves room between any two
 MAX_NAME_CHARS = 40  # of a job's name inside its id: ids are typed and lie in file names
 
@@ -41,7 +51,8 @@ MAX_NAME_CHARS = 40  # of a job's name inside its id: ids are typed and lie in f
 class Planned:
     """A job that is ready to be submitted; its output folder is reserved. `blobs` maps SHA-256 (hex) to bytes.
 
-    `job`, `params` and `options` are what the code blob holds, for a runner in this process.
+    `job`, `params` and `options` are what the blobs of code and setup hold, for a runner in this process. `made` are
+    the folders that were made to reserve the output.
     """
 
     spec: JobSpec
@@ -49,10 +60,12 @@ class Planned:
     job: Job
     params: dict[str, Any]
     options: TaskOptions
+    made: tuple[str, ...] = ()
 
     def discard(self) -> None:
         """Remove what attempts left in the output folder, and the folder itself if it was made for this job."""
-        remove_attempts(Path(self.spec.output), self.spec.job)
+        if self.spec.output:
+            remove_attempts(Path(self.spec.output), self.spec.job, self.made)
 
 
 def new_job_id(name: str, when: datetime, chance: str) -> str:
@@ -61,13 +74,46 @@ def new_job_id(name: str, when: datetime, chance: str) -> str:
     return f"{plain_name}-{when:%Y%m%d-%H%M%S}-{chance}"
 
 
-def shapes_of(job: Job, splits: int, reducers: int) -> tuple[StepShape, ...]:
-    """How many tasks each step has; a step after the first has a map task for each part of the step before."""
+def shapes_of(job: Job, splits: int, reducers: int | None, default: int = 1) -> tuple[StepShape, ...]:
+    """How many tasks each step has; a step after the first has a map task for each part of the step before.
+
+    `reducers` is the number that was asked for, None for what the partitioner needs, or else `default`. Raises
+    UsageError where a partitioner needs another number than was asked for, and no other step takes that.
+    """
+    takes_any = any(not step.map_only and _parts_of(step) is None for step in job.resolved)
     shapes: list[StepShape] = []
     for step in job.resolved:
         maps = shapes[-1].parts if shapes else splits
-        shapes.append(StepShape(maps, 0 if step.map_only else reducers, step.title))
+        reduces = 0 if step.map_only else _reduces_of(step, reducers, default, is_free=takes_any)
+        shapes.append(StepShape(maps, reduces, step.title))
     return tuple(shapes)
+
+
+def _parts_of(step: StepPlan) -> int | None:
+    """How many parts a step's partitioner makes, None where it makes as many as there are reducers."""
+    return step.partitioner.parts if isinstance(step.partitioner, KeyPartitioner) else None
+
+
+def _reduces_of(step: StepPlan, reducers: int | None, default: int, *, is_free: bool) -> int:
+    """The number of a step's reduce tasks; `is_free` says that `reducers` may be meant for another step."""
+    partitioner, parts = step.partitioner, _parts_of(step)
+    if parts is None:
+        return default if reducers is None else reducers
+    if reducers is None or reducers == parts or (is_free and reducers < parts):
+        return parts
+    if is_free and isinstance(partitioner, RangePartitioner):
+        return parts
+    if isinstance(partitioner, RangePartitioner):
+        raise UsageError(
+            f"{partitioner!r} makes {parts} parts, so the step has {parts} reducers and not {reducers}: leave the "
+            "number of reducers out, or give other boundaries"
+        )
+    if reducers < parts:
+        raise UsageError(
+            f"{partitioner!r} names {parts} parts, and {reducers} reducers make fewer: leave their number out, or "
+            "choose a larger one"
+        )
+    return reducers
 
 
 def load(job: Job | ModuleType | str) -> Job | LoadedTarget:
@@ -91,48 +137,160 @@ def plan(request: Request) -> Planned:
     """
     loaded = load(request.job)
     job = loaded.job if isinstance(loaded, LoadedTarget) else loaded
+    request, replaced = _run_again(request, job.name)
     params = convert_parameters(job, request.params)
-    encoding = request.encoding or job.encoding
     if type(request.priority) is not int or abs(request.priority) > MAX_PRIORITY:
         raise UsageError(f"a priority is a whole number up to {MAX_PRIORITY:,}, not {request.priority!r}")
-    if not request.inputs:
-        raise UsageError("no inputs: give files, folders or globs")
-    files = dataflow_inputs.find_inputs(request.inputs)
-    _refuse_own_output(files, request.output)
-    total = sum(file.size for file in files)
-    split_size = job.split_size if request.split_size is None else parse_size(request.split_size)
-    # An empty input still has one (empty) task, so that the job runs its course and its output exists.
-    splits = dataflow_inputs.plan_splits(files, split_size, encoding) or (Split(()),)
-    reducers = request.reducers if request.reducers is not None else job.reducers
-    reducers = dataflow_inputs.default_reducers(total) if reducers is None else check_reducers(reducers)
+    inputs = _cut_inputs(job, request)
     job_id = new_job_id(job.name, datetime.now(UTC), secrets.token_hex(2))
-    options = TaskOptions(
-        job=job_id,
-        output=str(Path(request.output).absolute()),
-        output_format=request.output_format,
-        overwrite=request.overwrite,
-        encoding=encoding,
-        encoding_errors=check_encoding_errors(request.encoding_errors or job.encoding_errors),
-        seed=job.seed,
-        steps=shapes_of(job, len(splits), reducers),
-        limits=request.limits or Limits(),
-    )
-    code = build_package(loaded, params, options)
-    notes = () if request.slots is None else dataflow_inputs.notes(splits, request.slots, split_size)
-    if not files:
-        notes = (*notes, "the inputs hold no file (in folders, names that begin with . or _ are skipped)")
-    prepare_output(options.output, job_id, request.overwrite)
+    options = _options(job, request, inputs, job_id)
+    code = build_package(loaded)
+    setup = build_setup(params, options, code)
+    travelling = pack_files(request.files)
+    notes = (*replaced, *inputs.notes(request.slots))
+    splits = inputs.encoded()
+    with _output(options) as made:
+        probe = plain.pack(make_probe(inputs.files, options.output, job_id))
+        blobs = (code, setup, splits, probe, travelling)
+        sums = tuple(hashlib.sha256(blob).hexdigest() if blob else "" for blob in blobs)
+        spec = _spec(request, options, sums, name=job.name, inputs=inputs, notes=notes)
+        found = {sha256: blob for sha256, blob in zip(sums, blobs, strict=True) if blob}
+        return Planned(spec, found, job, params, options, made)
+
+
+@contextmanager
+def _output(options: TaskOptions) -> Iterator[tuple[str, ...]]:
+    """Reserve the output folder, and give the folders made for it; `keep` needs none. An error lets go of it."""
+    made: tuple[str, ...] = ()
+    if not options.keep:
+        disk = Disk() if options.durable else QuickDisk()
+        outputs = [name for name, _ in options.outputs]
+        made = prepare_output(options.output, options.job, options.overwrite, outputs, disk)
     try:
-        probe = plain.pack(make_probe(files, Path(options.output), job_id))
-        blobs = {hashlib.sha256(blob).hexdigest(): blob for blob in (code, encode_splits(splits), probe)}
-        spec = _spec(request, options, tuple(blobs), name=job.name, total=total, notes=notes)
-        return Planned(spec, blobs, job, params, options)
+        yield made
     except BaseException:
-        remove_attempts(Path(options.output), job_id)
+        if not options.keep:
+            remove_attempts(Path(options.output), options.job, made)
         raise
 
 
-def _refuse_own_output(files: Sequence[dataflow_inputs.InputFile], output: str) -> None:
+def _run_again(request: Request, name: str) -> tuple[Request, tuple[str, ...]]:
+    """Let a cell or line that runs again replace its own former output; and a warning if that was of another job."""
+    given = request.overwrite or request.keep
+    former = None if given else replaced_job(str(Path(request.output).absolute()), name)
+    if former is None:
+        return request, ()
+    job_id, former_name = former
+    note = f"this replaces the output of {job_id}, another job that was run here: did you mean another folder?"
+    return replace(request, overwrite=True), (() if former_name == name else (note,))
+
+
+def _output_format(job: Job, request: Request) -> str:
+    """The format of the results. Raises JobDefinitionError for what is none."""
+    given = request.output_format
+    if given is None or given == RECORDS:
+        return given or job.output
+    return check_output_format("output_format=", given)
+
+
+def _named_outputs(job: Job, request: Request) -> tuple[tuple[str, str], ...]:
+    """The named outputs with their formats: typed records where the results are kept as such. Raises UsageError."""
+    if request.keep and job.outputs:
+        raise UsageError(
+            f"the job {job.name} writes the named outputs {', '.join(job.outputs)}, which need an output folder: run "
+            "it without keep=True"
+        )
+    return tuple((name, RECORDS if request.output_format == RECORDS else given) for name, given in job.outputs.items())
+
+
+@dataclass(frozen=True, slots=True)
+class _CutInputs:
+    """The inputs of a job, found and cut."""
+
+    given: list[InputFiles]
+    cut: InputSplits
+    split_size: int | None
+    reads: tuple[str, ...]  # the ids of the jobs whose kept results are read
+
+    @property
+    def reads_at(self) -> tuple[int, ...]:
+        """For each kept result the number of the first map task that reads it, as in a JobSpec."""
+        starts = [sum(self.cut.maps[:number]) for number, one in enumerate(self.given) if one.kept is not None]
+        if self.cut.broadcast is not None and self.given[-1].kept is not None:
+            starts[-1] = EVERY_PART
+        return tuple(starts)
+
+    @property
+    def files(self) -> list[InputFile]:
+        """The files of all inputs."""
+        return [file for one in self.given for file in one.files]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all inputs, as they lie on disk."""
+        return sum(one.size for one in self.given)
+
+    def encoded(self) -> bytes:
+        """All splits; that of a broadcast input after those of the map tasks, whose indexes are their numbers."""
+        extra = () if self.cut.broadcast is None else (self.cut.broadcast,)
+        return encode_splits(self.cut.splits + extra)
+
+    def notes(self, slots: int | None) -> tuple[str, ...]:
+        """What to tell the user of them."""
+        formats = [one.format for one in self.given]
+        idle = () if slots is None else dataflow_inputs.notes(self.cut.splits, slots, self.split_size, formats)
+        if self.files or self.reads:
+            return idle
+        return (*idle, "the inputs hold no file (in folders, names that begin with . or _ are skipped)")
+
+
+def _cut_inputs(job: Job, request: Request) -> _CutInputs:
+    """Find the files of each input of the job, and cut them into splits."""
+    given: list[InputFiles] = []
+    reads: list[str] = []
+    for plan_of, source in zip(job.resolved[0].inputs, arguments_of(job, request.inputs), strict=True):
+        assert plan_of.format is not None, "the first step's inputs have a format"
+        if isinstance(source, KeptInput):
+            kept = KeptParts(len(reads), source.parts, source.size)
+            given.append(InputFiles((), plan_of.format, kept=kept))
+            reads.append(source.job)
+            continue
+        typed = isinstance(source, ResultFolders)
+        input_format = Records() if typed else plan_of.format
+        files = dataflow_inputs.find_inputs(source.paths if isinstance(source, ResultFolders) else source, input_format)
+        if not request.keep:
+            _refuse_own_output(files, request.output)
+        given.append(InputFiles(tuple(files), input_format, typed))
+    split_size = job.split_size if request.split_size is None else parse_size(request.split_size)
+    most = BROADCAST_BYTES if job.resolved[0].broadcasts else None
+    cut = dataflow_inputs.plan_inputs(given, split_size, request.encoding or job.encoding, broadcast=most)
+    return _CutInputs(given, cut, split_size, tuple(reads))
+
+
+def _options(job: Job, request: Request, inputs: _CutInputs, job_id: str) -> TaskOptions:
+    """What every task needs to know."""
+    reducers = request.reducers if request.reducers is not None else job.reducers
+    reducers = None if reducers is None else check_reducers(reducers)
+    output = "" if request.keep else str(Path(request.output).absolute())
+    return TaskOptions(
+        job=job_id,
+        output=output,
+        output_format=_output_format(job, request),
+        overwrite=request.overwrite,
+        durable=request.durable,
+        encoding=request.encoding or job.encoding,
+        encoding_errors=check_encoding_errors(request.encoding_errors or job.encoding_errors),
+        seed=job.seed,
+        steps=shapes_of(job, len(inputs.cut.splits), reducers, dataflow_inputs.default_reducers(inputs.size)),
+        inputs=inputs.cut.maps,
+        outputs=_named_outputs(job, request),
+        origin={} if request.keep else origin_of(output, job.name),
+        keep=request.keep,
+        limits=request.limits or Limits(),
+    )
+
+
+def _refuse_own_output(files: Sequence[InputFile], output: str) -> None:
     """Refuse inputs inside the output folder: the results of a former run would be read, and counted, as input."""
     folder = Path(output).absolute()
     inside = (f"{folder}{os.sep}", f"{folder.resolve()}{os.sep}")
@@ -144,23 +302,35 @@ def _refuse_own_output(files: Sequence[dataflow_inputs.InputFile], output: str) 
 
 
 def _spec(
-    request: Request, options: TaskOptions, blobs: tuple[str, ...], *, name: str, total: int, notes: tuple[str, ...]
+    request: Request,
+    options: TaskOptions,
+    blobs: tuple[str, ...],
+    *,
+    name: str,
+    inputs: _CutInputs,
+    notes: tuple[str, ...],
 ) -> JobSpec:
-    code, splits, probe = blobs
+    code, setup, splits, probe, files = blobs
     return JobSpec(
         job=options.job,
         name=name,
         steps=options.steps,
         code=code,
+        setup=setup,
         plan=splits,
         probe=probe,
+        files=files,
+        warm=request.warm,
         output=options.output,
-        input_bytes=total,
+        input_bytes=inputs.size,
         priority=request.priority,
         user_attempts=request.user_attempts,
         submitted_ms=time.time_ns() // 1_000_000,
         submitter=_submitter(),
         notes=notes,
+        keep=request.keep,
+        reads=inputs.reads,
+        reads_at=inputs.reads_at,
     )
 
 

@@ -143,12 +143,14 @@ def clean(text: str) -> str:
 
 def summary(status: JobStatus, elapsed_s: float, place: str) -> list[str]:
     """The lines at a job's end: time, sizes, counters, warnings and `place`, where the output is ("" if nowhere)."""
-    after = {"done": "in", "running": "for"}.get(status.state, "after")
+    after = {"done": "in", "kept": "in", "running": "for"}.get(status.state, "after")
     lines = [f"{status.name}: {status.state} {after} {duration(elapsed_s)}  ({status.job})"]
     sizes = f"  read {records(status.records_in)} ({amount(status.bytes_in)}), wrote {count(status.records_out)}"
     lines.append(f"{sizes}, shuffled {amount(status.shuffle_bytes)}")
     lines += [f"  {name} = {value:,}" for name, value in sorted(status.counters.items())]
     lines += [f"  warning: {warning}" for warning in status.warnings]
+    if status.kept_bytes:
+        lines.append(f"  kept on the workers: {amount(status.kept_bytes)}")
     if place:
         lines.append(f"  output: {place}")
     return [clean(line) for line in lines]

@@ -14,17 +14,41 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultFolders:
+    """Former results, with their values' exact types, by their folders."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptInput:
+    """The kept result of a job: how many parts it has, and their bytes in all."""
+
+    job: str
+    parts: int
+    size: int
+
+
+Source = tuple[str, ...] | ResultFolders | KeptInput
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What a user asked for.
 
-    `job` is a Job, a module, or a target such as "jobs/word_count.py:job". `params` are values or, from a command line,
-    texts. `split_size` is in bytes, or text such as "16MB". What is None is the job's own choice, or the default.
+    `job` is a Job, a module, or a target such as "jobs/word_count.py:job". `inputs` are paths or a former result, for a
+    job with named inputs by their names (or, from a command line, texts NAME=PATH). `params` are values or, from a
+    command line, texts. `split_size` is in bytes, or text such as "16MB". An `output_format` of "records" keeps all
+    values' types, for results without a folder, and those of named outputs too. What is None is the job's own choice,
+    or the default.
+    `files` are the paths of files that travel with the job, by their names; `warm` is as in a JobSpec, `durable` and
+    `keep` as in TaskOptions.
     """
 
     job: Job | ModuleType | str
-    inputs: tuple[str, ...]
+    inputs: Source | dict[str, Source]
     output: str = ""
-    output_format: str = "tsv"
+    output_format: str | None = None
     params: dict[str, Any] = field(default_factory=dict)
     reducers: int | None = None
     split_size: int | str | None = None
@@ -35,3 +59,7 @@ class Request:
     user_attempts: int = USER_ATTEMPTS
     slots: int | None = None
     limits: Limits | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    warm: str = ""
+    durable: bool = True
+    keep: bool = False

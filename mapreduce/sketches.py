@@ -157,7 +157,7 @@ class Quantiles(OverValues[float, QuantilesState, list[float]]):
             rank = point * (below + inside + above) - below
             if rank < 0 or (rank == inside == 0 and not above):
                 found.append(-math.inf)
-            elif rank > inside or inside == 0:
+            elif inside == 0 or (above and rank >= inside):
                 found.append(math.inf)
             else:
                 found.append(float(digest.get_quantile(rank / inside)))

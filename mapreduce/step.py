@@ -183,8 +183,8 @@ class Step:
         reducer: Callable[Concatenate[K, Iterator[V], ReducerOptions], Iterable[tuple[Any, Any]] | None]
         | Callable[..., pl.DataFrame]
         | Aggregator[V, Any, Any]
-        | Mapping[str, Aggregator[V, Any, Any]]
-        | tuple[Aggregator[Any, Any, Any], ...]
+        | Mapping[str, Aggregator[V, Any, Any] | Mapping[str, Any] | tuple[Any, ...]]
+        | tuple[Aggregator[Any, Any, Any] | Mapping[str, Any] | tuple[Any, ...], ...]
         | Join
         | None = None,
         combiner: Callable[Concatenate[K, Iterator[V], CombinerOptions], Iterable[tuple[K, V]] | None]
@@ -254,7 +254,7 @@ def _plan_input(name: str, parts: dict[str, Any], *, first_step: bool) -> InputP
 
 
 def as_aggregator(reducer: Any) -> Any:
-    """The one aggregator that a dict or tuple of several stands for; anything else as it is."""
+    """The one aggregator that a dict or tuple of several stands for; anything else as it is. JobDefinitionError."""
     if isinstance(reducer, (Mapping, tuple)):
         from mapreduce.several import Fields, Together  # noqa: PLC0415 - only where several are folded at once
 

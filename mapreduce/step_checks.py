@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import keyword
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mapreduce.aggregators import Aggregator, Count, values_wanted_by
+from mapreduce.aggregators import Aggregator, Count, incomplete_one, missing_methods, values_wanted_by
 from mapreduce.errors import JobDefinitionError
 from mapreduce.formats import check_format
 from mapreduce.joins import Join
 
 MAPPERS = ("mapper", "keys", "records")
 INPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+TAKEN_NAMES = frozenset({"key", "values", "ctx"})  # of a reducer's other parameters
 INPUTS = 100  # of a step: a reducer with more parameters cannot be read
 BATCH_SIZE = 1_000_000  # records: a list of more is no batch
 JOINED = 2  # the inputs of a join
@@ -74,11 +76,14 @@ def _check_inputs(parts: dict[str, Any], given: set[str]) -> None:
         msg = f"a step with inputs= says mapper and format in each Input: move {' and '.join(strange)} there"
     else:
         for name, one in inputs.items():
-            if not isinstance(name, str) or not INPUT_NAME.fullmatch(name) or name == "ctx":
+            if not isinstance(name, str) or not INPUT_NAME.fullmatch(name):
                 msg = f"the input {name!r} needs a name of letters, digits and _, as it is written on the command line"
                 raise JobDefinitionError(msg)
+            if name in TAKEN_NAMES or keyword.iskeyword(name):
+                msg = f"an input cannot be called {name!r}, since a reducer's parameter for its values could not be"
+                raise JobDefinitionError(msg)
             if not isinstance(one, Input):
-                msg = f"the input {name!r} must be an Input(...), not {one!r} ({type(one).__name__})"
+                msg = f"the input {name!r} must be an Input(...), such as Input(mapper, format=Csv()), not {one!r:.200}"
                 raise JobDefinitionError(msg)
         if len({one.parts["records"] is None for one in inputs.values()}) > 1:
             msg = "either all inputs have records=, which gives values without keys, or none has"
@@ -95,6 +100,9 @@ def _check_reducer(reducer: Any, given: set[str], kinds: set[str]) -> None:
         msg = "records= gives values without keys, so there is nothing to reduce: use mapper= or keys= with a reducer"
     elif isinstance(reducer, type) and issubclass(reducer, (Aggregator, Join)):
         msg = f"write reducer={reducer.__name__}(), an object, not the class {reducer.__name__}"
+    elif isinstance(reducer, Aggregator) and (incomplete := incomplete_one(reducer)) is not None:
+        msg = f"the aggregator {type(incomplete).__name__} has no {' and no '.join(missing_methods(incomplete))}: "
+        msg += "write create(self, value), merge(self, state, other) and finish(self, state)"
     elif "keys" in kinds and isinstance(reducer, Aggregator) and (needy := values_wanted_by(reducer)) is not None:
         msg = f"keys= gives keys without values, so {needy!r} has none to work on: use {Count()}, or mapper= with pairs"
     else:
@@ -114,6 +122,8 @@ def _check_helpers(parts: dict[str, Any], given: set[str]) -> None:
         msg = f"{reducer!r} folds values as they come: sort_values= is for a reducer function"
     elif {"combiner", "sort_values"} <= given:
         msg = "a combiner and sort_values= do not go together: what is combined has no order yet; leave one out"
+    elif {"frames", "inputs"} <= given and not callable(reducer) and "combiner" not in given:
+        msg = f"frames= is for a reducer function, and the reducer is {reducer!r}: say frames=True in an Input"
     elif {"frames", "sort_values"} <= given:
         msg = "with frames=True the reducer sorts as it likes (frame.sort): leave sort_values out"
     else:
@@ -131,3 +141,21 @@ def _check_join(parts: dict[str, Any], given: set[str]) -> None:
     else:
         return
     raise JobDefinitionError(msg)
+
+
+def no_function(given: object, role: str) -> str:
+    """What is said of something in a function's place that cannot be called."""
+    msg = f"the {role} must be a function, not {given!r:.200} ({type(given).__name__})"
+    if isinstance(given, Aggregator):
+        return f"{msg}; an aggregator is a reducer: reducer={given!r:.200}"
+    if role == "reducer" and isinstance(given, list):
+        return (
+            f'{msg}; several aggregators over one value are a dict, {{"n": Count()}}, over the fields of tuples a tuple'
+        )
+    if role == "partitioner" and isinstance(given, Mapping):
+        return f"{msg}; write ListPartitioner({{...}}) for a part for each key"
+    if role == "partitioner" and isinstance(given, Sequence):
+        return f"{msg}; write RangePartitioner([...]) for boundaries between parts"
+    if role == "sort_values":
+        return f"{msg}; True orders values by themselves, and a function says by what: lambda value: value['time']"
+    return msg

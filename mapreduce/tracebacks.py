@@ -11,7 +11,7 @@ import traceback
 
 from mapreduce.config import FAILURE_TEXT_CHARS
 from mapreduce.errors import MapReduceError
-from mapreduce.project import is_engine_file
+from mapreduce.project import is_engine_file, is_library_file
 
 _FOLDED = "<frames of the engine>"
 _FOLDED_LINE = re.compile(rf'^(.*)File "{_FOLDED}", line (\d+), in .*$', re.MULTILINE)
@@ -40,6 +40,14 @@ def user_frame(exc: BaseException) -> traceback.FrameSummary | None:
     return next((frame for frame in reversed(frames) if _is_users(frame)), None)
 
 
+def raised_by_user(exc: BaseException) -> bool:
+    """Whether the innermost frame that is no library's is the user's."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    owned = (frame.filename for frame in reversed(frames) if not is_library_file(frame.filename))
+    innermost = next(owned, None)
+    return innermost is not None and not is_engine_file(innermost)
+
+
 def _chain(first: traceback.TracebackException) -> list[traceback.TracebackException]:
     """All exceptions that formatting shows: causes, contexts, members of groups."""
     found: list[traceback.TracebackException] = []
@@ -47,7 +55,8 @@ def _chain(first: traceback.TracebackException) -> list[traceback.TracebackExcep
     while waiting:
         link = waiting.pop()
         found.append(link)
-        waiting += [other for other in (link.__cause__, link.__context__) if other is not None]
+        context = None if link.__suppress_context__ else link.__context__
+        waiting += [other for other in (link.__cause__, context) if other is not None]
         waiting += link.exceptions or []
     return found
 

@@ -77,7 +77,7 @@ def test_only_the_shells_touch_sockets():
 def test_jobs_use_public_names_only():
     """What the demos import of ours is what `mapreduce` exports, since they are what users start from."""
     checked = 0
-    for path in sorted((ROOT / "jobs").glob("*.py")):
+    for path in sorted((ROOT / "jobs").rglob("*.py")):
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Import):
                 assert all(alias.name.partition(".")[0] not in {"mapreduce", "workers"} for alias in node.names), path
@@ -118,7 +118,7 @@ def test_starting_is_light(code):
 def test_every_exemption_from_the_linter_has_its_reason():
     """A `noqa` or `type: ignore` names its rule, and a `noqa` says why."""
     bare = []
-    for path in itertools.chain(SOURCES, (ROOT / "jobs").glob("*.py")):
+    for path in itertools.chain(SOURCES, (ROOT / "jobs").rglob("*.py")):
         for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
             _, found, rest = line.partition("# noqa")
             if found and not (rest.startswith(": ") and " - " in rest):

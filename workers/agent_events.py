@@ -65,10 +65,11 @@ class ProcessEnded:
 
 @dataclass(frozen=True, slots=True)
 class BlobStored:
-    """A job's blob lies complete and checked in its folder."""
+    """A job's blob lies complete and checked where it belongs."""
 
     job: str
     role: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,13 @@ class DeleteJob:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteShared:
+    """Delete a blob that no job shares any more."""
+
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """A line for the agent's own log."""
 
@@ -186,4 +194,4 @@ class Exit:
     reason: str
 
 
-Effect = Send | StartProcess | KillProcess | Tell | StorePiece | DeleteAttempt | DeleteJob | Note | Exit
+Effect = Send | StartProcess | KillProcess | Tell | StorePiece | DeleteAttempt | DeleteJob | DeleteShared | Note | Exit

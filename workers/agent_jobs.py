@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from mapreduce.config import BLOB_BYTES
@@ -10,9 +11,11 @@ from mapreduce.plan import Failure, FailureKind
 from mapreduce.protocol import plain
 from mapreduce.protocol.messages import BlobData, GetBlob, PrepareJob, Results, Source
 from workers.agent_events import StorePiece
+from workers.task_messages import LoadJob
 
 BLOB_RETRY_S = 2.0  # a piece without an answer is asked for again: a coordinator answers within milliseconds
-ROLES = ("code", "plan", "probe")
+ROLES = ("code", "setup", "plan", "probe", "files")
+SHARED_ROLES = ("code", "files")  # what is the same for many jobs is kept once, for all that want it
 
 
 class Stage(enum.StrEnum):
@@ -47,10 +50,12 @@ class Blob:
 
 @dataclass(slots=True)
 class HeldJob:
-    """One job on this worker."""
+    """One job on this worker. `load` tells a task process to serve it; `warm` is as in PrepareJob."""
 
     job: str
     blobs: dict[str, Blob]
+    load: LoadJob
+    warm: str = ""
     stage: Stage = Stage.FETCHING
     output: str = ""
     problem: Failure | None = None
@@ -59,10 +64,15 @@ class HeldJob:
     sources: dict[tuple[int, bool, int], tuple[int, Source, bytes]] = field(default_factory=dict)
 
     @staticmethod
-    def of(message: PrepareJob) -> HeldJob:
-        """The job that is to be prepared; nothing of it has come."""
-        shas = dict(zip(ROLES, (message.code, message.plan, message.probe), strict=True))
-        return HeldJob(message.job, {role: Blob(sha256) for role, sha256 in shas.items()})
+    def of(message: PrepareJob, folder: str, shared: str, here: Container[str]) -> HeldJob:
+        """The job that is to be prepared, in `folder`; of it the blobs `here` lie in the folder `shared` already."""
+        shas = (message.code, message.setup, message.plan, message.probe, message.files)
+        blobs = {role: Blob(sha256) for role, sha256 in zip(ROLES, shas, strict=True) if sha256}
+        for role in SHARED_ROLES:
+            if role in blobs and blobs[role].sha256 in here:
+                blobs[role] = Blob(blobs[role].sha256, have=0, total=0, stored=True)
+        load = LoadJob(message.job, folder, shared, message.code, message.files)
+        return HeldJob(message.job, blobs, load, message.warm)
 
     def refuse(self, failure: Failure) -> None:
         """This worker cannot run the job."""

@@ -51,7 +51,7 @@ def run_agent(options: Options, worker: str, server: Process, control: socket.so
 def _run(options: Options, worker: str, server: Process, control: socket.socket, stack: contextlib.ExitStack) -> int:
     scratch = Scratch(Path(options.scratch).absolute() if options.scratch else default_parent(), worker)
     stack.callback(scratch.remove)
-    disk = Disk(scratch.jobs)
+    disk = Disk(scratch.jobs, scratch.shared)
     stack.callback(disk.stop, DISK_PATIENCE_S)
     context = stack.enter_context(zmq.Context())
     sock = connect(context, options.coordinator)
@@ -69,7 +69,7 @@ def _run(options: Options, worker: str, server: Process, control: socket.socket,
     )
     embedded = options.life_fd is not None and options.coordinator.startswith("ipc://")
     shell = AgentShell(
-        AgentState(register, str(scratch.jobs)),
+        AgentState(register, str(scratch.jobs), str(scratch.shared)),
         sock,
         Processes(worker, options.name, server, control),
         disk,

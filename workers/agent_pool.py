@@ -2,6 +2,10 @@
 
 Owns the rules of reuse: a process serves one job for life (user code may change it in any way), one attempt at a time,
 and is killed after a failure, so that the next attempt runs in another. As many as there are slots are started ahead.
+
+Jobs of one client that say so (with the same token `warm`) and have the same code share processes, one after the other:
+when such a job ends, those that are idle are kept for the next, with all that they have loaded. The next may take over
+those that are idle before that, too: a job lives on as long as its results are kept.
 """
 
 from __future__ import annotations
@@ -13,11 +17,13 @@ from dataclasses import dataclass, field
 from mapreduce.config import STDERR_TAIL_LINES
 from mapreduce.plan import AttemptId
 from workers.agent_events import Effect, KillProcess, StartProcess, Tell
+from workers.agent_jobs import HeldJob
 from workers.task_messages import LoadJob
 
 TAIL_LINE_CHARS = 400  # of one line in a tail: twenty such lines stay far below FAILURE_TEXT_CHARS
 CRASH = "Fatal Python error: "  # how the interpreter's own report begins; the innermost frame comes first
 SPARE_PROCESSES = 1  # beyond the slots, for probing a job while others run: idle ones above that are killed
+WARM_IDLE_S = 600.0  # without a job: a person thinks for minutes between two runs, then the memory is for others
 
 
 class Role(enum.StrEnum):
@@ -61,11 +67,16 @@ class OutputTail:
 class TaskProcess:
     """One task process. `told` is the version of its job's sources that it knows; `drop` is deleted after its end.
 
-    `stopped` is the attempt that ran in it when it was killed at the coordinator's wish.
+    `stopped` is the attempt that ran in it when it was killed at the coordinator's wish. `load` is what it was last
+    told to serve; `job` is "" before that, and again once a job is over whose processes stay `warm`. `idle_s` is since
+    when it has been kept so.
     """
 
     number: int
     job: str = ""
+    warm: str = ""
+    load: LoadJob | None = None
+    idle_s: float | None = None
     role: Role = Role.IDLE
     attempt: AttemptId | None = None
     told: int = 0
@@ -76,7 +87,7 @@ class TaskProcess:
 
 
 class Pool:
-    """The agent's task processes. `folder_of` in `take` is where a job's blobs and results lie."""
+    """The agent's task processes."""
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
@@ -98,25 +109,69 @@ class Pool:
             effects.append(self._start())
         return effects
 
-    def take(self, job: str, folder: str, role: Role) -> tuple[TaskProcess, list[Effect]]:
-        """Give a process for a job: one that serves it already, or a fresh one."""
+    def take(self, job: HeldJob | None, role: Role) -> tuple[TaskProcess, list[Effect]]:
+        """Give a process for a job: one that serves it, one that is warm for it, or a fresh one (as for no job)."""
         effects: list[Effect] = []
-        idle = [p for p in self._alive() if p.role is Role.IDLE]
-        process = next((p for p in reversed(idle) if p.job == job), None) or next((p for p in idle if not p.job), None)
+        process = self._best(job)
         if process is None:
             effects.append(self._start())
             process = self._processes[self._last]
-        effects += self._bind(process, job, folder)
+        if job is not None:
+            effects += self._bind(process, job)
         process.role = role
         process.used = True
         process.tail = OutputTail()
         self._processes[process.number] = self._processes.pop(process.number)
         return process, effects + self.trim()
 
-    def load_ahead(self, job: str, folder: str) -> list[Effect]:
-        """Have all fresh idle processes load the job's code, so that its first tasks needn't."""
-        fresh = [p for p in self._alive() if p.role is Role.IDLE and not p.job]
-        return [effect for process in fresh for effect in self._bind(process, job, folder)]
+    def _best(self, job: HeldJob | None) -> TaskProcess | None:
+        """The idle process that suits a job best: of those that suit it alike, the one that was used last."""
+        idle = [p for p in self._alive() if p.role is Role.IDLE]
+        if job is not None:
+            for suits in (
+                lambda p: p.job == job.job,
+                lambda p: not p.job and _is_warm_for(p, job),
+                lambda p: _is_warm_for(p, job),
+            ):
+                found = next((p for p in reversed(idle) if suits(p)), None)
+                if found is not None:
+                    return found
+        return next((p for p in idle if p.load is None), None)
+
+    def load_ahead(self, job: HeldJob) -> list[Effect]:
+        """Have all idle processes that are fresh, or warm for the job, load it, so that its first tasks needn't."""
+        idle = [p for p in self._alive() if p.role is Role.IDLE]
+        ahead = [p for p in idle if p.load is None or (not p.job and _is_warm_for(p, job))]
+        return [effect for process in ahead for effect in self._bind(process, job)]
+
+    def leave(self, job: str, *, loads: bool) -> list[Effect]:
+        """A job is over: keep the processes that stay warm, and kill the others. `loads`: its code did load here."""
+        effects: list[Effect] = []
+        for process in self.of_job(job):
+            if process.warm and process.role is Role.IDLE and loads:
+                process.job, process.told, process.idle_s = "", 0, None
+            else:
+                process.stopped = process.stopped or process.attempt
+                effects += self.kill(process)
+        return effects + self.trim()
+
+    def cool(self, now_s: float) -> list[Effect]:
+        """Kill the processes that have been kept warm for too long."""
+        effects: list[Effect] = []
+        for process in self._alive():
+            if process.job or process.load is None:
+                continue
+            if process.idle_s is None:
+                process.idle_s = now_s
+            elif now_s - process.idle_s >= WARM_IDLE_S:
+                effects += self.kill(process)
+        return effects
+
+    def shared(self) -> set[str]:
+        """The sums of the blobs that processes have loaded."""
+        return {
+            sha256 for p in self._processes.values() if p.load is not None for sha256 in (p.load.code, p.load.files)
+        }
 
     def release(self, process: TaskProcess) -> list[Effect]:
         """The process has done its work well and may do more."""
@@ -155,8 +210,15 @@ class Pool:
         self._processes[self._last] = TaskProcess(self._last)
         return StartProcess(self._last)
 
-    def _bind(self, process: TaskProcess, job: str, folder: str) -> list[Effect]:
-        if process.job == job:
+    def _bind(self, process: TaskProcess, job: HeldJob) -> list[Effect]:
+        if process.job == job.job:
             return []
-        process.job = job
-        return [Tell(process.number, LoadJob(job, folder))]
+        process.job, process.warm, process.load, process.told = job.job, job.warm, job.load, 0
+        return [Tell(process.number, job.load)]
+
+
+def _is_warm_for(process: TaskProcess, job: HeldJob) -> bool:
+    """Whether a process has loaded this job's code, for the same client."""
+    if process.load is None:
+        return False
+    return bool(job.warm) and process.warm == job.warm and process.load.code == job.load.code

@@ -9,26 +9,27 @@ from mapreduce.config import DIED_ATTEMPTS
 from mapreduce.plan import JOB_ID, Failure, FailureKind
 from mapreduce.protocol.messages import BlobData, NoBlob, Prepared, PrepareJob
 from workers.agent_attempts import signed
-from workers.agent_events import BlobBroken, BlobStored, Effect, Tell
-from workers.agent_jobs import HeldJob, Stage, problem
+from workers.agent_events import BlobBroken, BlobStored, DeleteShared, Effect, Tell
+from workers.agent_jobs import SHARED_ROLES, HeldJob, Stage, problem
 from workers.agent_pool import Pool, Role, TaskProcess
 from workers.agent_session import Session
 from workers.task_messages import JobProbed, ProbeJob
 
 
 class Preparation:
-    """The jobs that an agent holds, ready or on their way. `folder` is where jobs' folders lie, by their ids."""
+    """The jobs that an agent holds, ready or on their way.
 
-    def __init__(self, session: Session, pool: Pool, worker: str, folder: PurePath) -> None:
+    `folder` is where jobs' folders lie, by their ids, and `shared` where the blobs lie that jobs share, by their sums.
+    """
+
+    def __init__(self, session: Session, pool: Pool, worker: str, folder: PurePath, shared: str) -> None:
         self._session = session
         self._pool = pool
         self._worker = worker
         self._folder_of_jobs = folder
+        self._shared_folder = shared
+        self._shared: dict[str, None] = {}  # what lies there
         self.jobs: dict[str, HeldJob] = {}
-
-    def folder(self, job: str) -> str:
-        """Where a job's blobs and results lie."""
-        return str(self._folder_of_jobs / job)
 
     def output(self, job: str) -> str:
         """A job's output folder, "" while it is unknown."""
@@ -59,7 +60,8 @@ class Preparation:
         if not JOB_ID.fullmatch(message.job):
             failure = problem(f"{message.job[:40]!r} cannot be the id of a job: it names a folder")
             return self._session.send(Prepared(message.job, signed(failure, self._worker, None)))
-        job = self.jobs[message.job] = HeldJob.of(message)
+        folder = str(self._folder_of_jobs / message.job)
+        job = self.jobs[message.job] = HeldJob.of(message, folder, self._shared_folder, self._shared)
         return self.ask(job, now_s)
 
     def ask(self, job: HeldJob, now_s: float) -> list[Effect]:
@@ -89,13 +91,18 @@ class Preparation:
     def blob_stored(self, event: BlobStored, _now_s: float) -> list[Effect]:
         """A blob lies on disk: with the last one, the job is loaded and probed."""
         job = self.jobs.get(event.job)
-        if job is None or not job.stored(event.role):
+        if job is None:  # it is over: whoever else wants the blob has it, or stores it anew
+            unwanted = event.role in SHARED_ROLES and event.sha256 not in self._shared.keys() | self._wanted()
+            return [DeleteShared(event.sha256)] if unwanted else []
+        if event.role in SHARED_ROLES:
+            self._shared[event.sha256] = None
+        if not job.stored(event.role):
             return []
         job.stage = Stage.PROBING
-        return self._probe(job) + self._pool.load_ahead(job.job, self.folder(job.job))
+        return self._probe(job) + self._pool.load_ahead(job)
 
     def _probe(self, job: HeldJob) -> list[Effect]:
-        process, effects = self._pool.take(job.job, self.folder(job.job), Role.PROBING)
+        process, effects = self._pool.take(job, Role.PROBING)
         return [*effects, Tell(process.number, ProbeJob(job.job))]
 
     def blob_broken(self, event: BlobBroken, _now_s: float) -> list[Effect]:
@@ -136,6 +143,19 @@ class Preparation:
         """Say that this worker cannot run a job."""
         job.refuse(signed(failure, self._worker, None))
         return self._refusal(job)
+
+    def unshare(self) -> list[Effect]:
+        """Delete the shared blobs that neither a job nor a process wants any more."""
+        wanted = self._wanted()
+        effects: list[Effect] = []
+        for sha256 in [sha256 for sha256 in self._shared if sha256 not in wanted]:
+            del self._shared[sha256]
+            effects.append(DeleteShared(sha256))
+        return effects
+
+    def _wanted(self) -> set[str]:
+        """The sums of all blobs of jobs and processes."""
+        return self._pool.shared() | {blob.sha256 for job in self.jobs.values() for blob in job.blobs.values()}
 
     def _refusal(self, job: HeldJob) -> list[Effect]:
         return self._session.send(Prepared(job.job, job.problem))

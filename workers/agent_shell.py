@@ -23,6 +23,7 @@ from mapreduce.protocol import wire
 from workers.agent_events import (
     DeleteAttempt,
     DeleteJob,
+    DeleteShared,
     Effect,
     Event,
     Exit,
@@ -112,6 +113,7 @@ class AgentShell:
             StorePiece: disk.store,
             DeleteAttempt: disk.delete_attempt,
             DeleteJob: disk.delete_job,
+            DeleteShared: disk.delete_shared,
             Note: lambda effect: log.info("%s", effect.text),
             Exit: self._leave,
         }

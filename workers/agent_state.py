@@ -77,13 +77,17 @@ LOG_BACKLOG = 100  # LogLines kept while there is no session: a session is back 
 
 
 class AgentState:
-    """One agent's state. `jobs_folder` is where jobs' folders lie, by their ids."""
+    """One agent's state.
 
-    def __init__(self, register: Register, jobs_folder: str) -> None:
+    `jobs_folder` is where jobs' folders lie, by their ids, `shared_folder` where blobs lie that jobs share.
+    """
+
+    def __init__(self, register: Register, jobs_folder: str, shared_folder: str) -> None:
         self._worker = register.name or register.worker
         self._session = Session(register)
         self._pool = Pool(register.slots)
-        self._preparation = Preparation(self._session, self._pool, self._worker, PurePath(jobs_folder))
+        folder = PurePath(jobs_folder)
+        self._preparation = Preparation(self._session, self._pool, self._worker, folder, shared_folder)
         self._jobs = self._preparation.jobs
         self._ending: dict[str, EndingJob] = {}
         self._running: dict[AttemptId, Running] = {}
@@ -133,7 +137,7 @@ class AgentState:
 
     def _tick(self, now_s: float) -> list[Effect]:
         effects = self._session.tick(now_s)
-        effects += self._pool.fill()
+        effects += self._pool.cool(now_s) + self._pool.fill()
         if not self._session.id:
             return effects
         effects += self._preparation.tick(now_s)
@@ -214,7 +218,7 @@ class AgentState:
         if job is None or job.stage is not Stage.READY:
             failure = Failure(FailureKind.LOST, "the worker was given an attempt of a job that it is not ready for")
             return self._finish(attempt, AttemptFailed(attempt, self._signed(failure, attempt)))
-        process, effects = self._pool.take(job.job, self._preparation.folder(job.job), Role.RUNNING)
+        process, effects = self._pool.take(job, Role.RUNNING)
         process.attempt = attempt
         self._running[attempt] = Running(attempt, process.number)
         news = job.sources_after(process.told)
@@ -318,7 +322,7 @@ class AgentState:
             effects.append(DeleteAttempt(attempt, self._preparation.output(attempt.task.job)))
         if process.used:
             effects += self._pool.fill()  # one that died unused is replaced at the next tick: never in a hot loop
-        return effects + self._end_job(process.job)
+        return effects + self._end_job(process.job) + self._preparation.unshare()
 
     # --------------------------------------------------------------------------------------- jobs' beginning and end
 
@@ -331,16 +335,13 @@ class AgentState:
     def _forget(self, message: ForgetJob, _now_s: float) -> list[Effect]:
         if not JOB_ID.fullmatch(message.job) or message.job in self._ending:
             return []
-        self._jobs.pop(message.job, None)
+        job = self._jobs.pop(message.job, None)
         self._ending[message.job] = EndingJob(message.clean_output)
         for table in (self._running, self._outcomes, self._kept):
             for attempt in [attempt for attempt in table if attempt.task.job == message.job]:
                 del table[attempt]
-        effects: list[Effect] = []
-        for process in self._pool.of_job(message.job):
-            process.stopped = process.stopped or process.attempt
-            effects += self._pool.kill(process)
-        return effects + self._end_job(message.job)
+        effects = self._pool.leave(message.job, loads=job is not None and job.stage is Stage.READY)
+        return effects + self._end_job(message.job) + self._preparation.unshare()
 
     def _end_job(self, job: str) -> list[Effect]:
         """Delete a job that is over once nothing of it runs any more."""
@@ -353,5 +354,5 @@ class AgentState:
         return effects
 
     def _output_left(self, event: OutputLeft, _now_s: float) -> list[Effect]:
-        process, effects = self._pool.take("", "", Role.CLEANING)
+        process, effects = self._pool.take(None, Role.CLEANING)
         return [*effects, Tell(process.number, CleanOutput(event.job, event.output))]

@@ -15,8 +15,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mapreduce.dataflow.disk import DISK_ERRORS
+from mapreduce.errors import UsageError
+from mapreduce.side_files import extract_files
 from workers import scratch
-from workers.agent_events import BlobBroken, BlobStored, DeleteAttempt, DeleteJob, Event, OutputLeft, StorePiece
+from workers.agent_events import (
+    BlobBroken,
+    BlobStored,
+    DeleteAttempt,
+    DeleteJob,
+    DeleteShared,
+    Event,
+    OutputLeft,
+    StorePiece,
+)
+from workers.agent_jobs import SHARED_ROLES
 
 log = logging.getLogger("mapreduce.worker")
 
@@ -52,10 +64,11 @@ class DiskThread:
 
 
 class Disk:
-    """What the agent has done on disk. `jobs` is the folder of jobs' folders."""
+    """What the agent has done on disk. `jobs` is the folder of jobs' folders, `shared` that of what they share."""
 
-    def __init__(self, jobs: Path) -> None:
+    def __init__(self, jobs: Path, shared: Path) -> None:
         self._folder = jobs
+        self._shared = shared
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
@@ -95,6 +108,10 @@ class Disk:
         if effect.output:
             self._outputs.do(lambda: OutputLeft(effect.job, effect.output) if _left(effect) else None)
 
+    def delete_shared(self, effect: DeleteShared) -> None:
+        """Delete a blob that jobs have shared."""
+        self._scratch.do(lambda: scratch.delete_shared(self._shared / effect.sha256))
+
     def sweep(self, find: Callable[[], list[Path]]) -> None:
         """Delete what dead agents have left."""
         self._scratch.do(lambda: _sweep(find()))
@@ -123,12 +140,29 @@ class Disk:
                 return None
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != piece.sha256:
+                return BlobBroken(piece.job, piece.role, f"its SHA-256 is {found} and not {piece.sha256}", disk=False)
+            if piece.role in SHARED_ROLES:
+                self._share(path, piece)
         except OSError as error:
             reason = f"{error.strerror} ({path})"
             return BlobBroken(piece.job, piece.role, reason, disk=error.errno in DISK_ERRORS)
-        if found != piece.sha256:
-            return BlobBroken(piece.job, piece.role, f"its SHA-256 is {found} and not {piece.sha256}", disk=False)
-        return BlobStored(piece.job, piece.role)
+        except UsageError as error:
+            return BlobBroken(piece.job, piece.role, str(error), disk=False)
+        return BlobStored(piece.job, piece.role, piece.sha256)
+
+    def _share(self, path: Path, piece: StorePiece) -> None:
+        """Put a checked blob where jobs share it; another job may have brought it already."""
+        place = self._shared / piece.sha256
+        if place.exists():
+            path.unlink()
+        elif piece.role == "files":
+            unpacked = path.with_name("files")
+            extract_files(path, unpacked)
+            unpacked.rename(place)
+            path.unlink()
+        else:
+            path.rename(place)
 
 
 def _sweep(folders: list[Path]) -> None:

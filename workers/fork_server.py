@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import selectors
 import signal
 import socket
 import sys
 import warnings
+from pathlib import Path
 from typing import NoReturn
 
+from mapreduce.errors import MapReduceError
 from workers import life
 from workers.task_link import FdLink
 from workers.task_messages import Ended, Fork, Forked, ForkServerReady, Kill
 from workers.task_process import run_task_process
+
+POOL_THREAD = re.compile(r"polars-\d")  # how Polars calls the threads of its pool
 
 
 class ForkServer:
@@ -128,12 +133,22 @@ class ForkServer:
             life.kill_orphans(self._children)
 
 
+def _refuse_pool() -> None:
+    """Refuse to fork with Polars' thread pool, whose locks would hang every task (Linux shows the threads' names)."""
+    threads = Path("/proc/self/task")
+    names = [name.read_text() for name in threads.glob("*/comm")] if life.LINUX else []
+    if any(POOL_THREAD.match(name) for name in names):
+        msg = "a module of the engine uses Polars while it is imported: task processes could not be forked"
+        raise MapReduceError(msg)
+
+
 def serve(arguments: list[str]) -> int:
     """Serve the socket whose descriptor is the first argument; the others are every task process's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Python 3.12 warns that forking with threads is unsafe. The threads are those that importing Polars starts
     # (its allocator's and a cleaner), and hold no lock of ours; the pool is not started before the fork.
     warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork", category=DeprecationWarning)
+    _refuse_pool()
     control = socket.socket(fileno=int(arguments[0]))
     control.set_inheritable(False)
     life.adopt_orphans()

@@ -2,9 +2,11 @@
 
     DIR/.lock                     held while a life's folder is made or leftovers are looked for
     DIR/agent-WORKER/lock         held (flock) as long as that agent lives
-    DIR/agent-WORKER/jobs/JOB/    blobs (blob-code, blob-plan, blob-probe), runs, parts, fetched slices
+    DIR/agent-WORKER/jobs/JOB/    blobs (blob-setup, blob-plan, ...), runs, parts, fetched slices
+    DIR/agent-WORKER/shared/SUM   what jobs share: a blob of code, or a folder of the files that travelled with a job
 
-All folders are private (0700). Names inside a job's folder are made from integers and fixed words only.
+All folders are private (0700). Names inside a job's folder are made from integers and fixed words only; those of files
+that travelled are checked (see `mapreduce.side_files`).
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ class Scratch:
                 self.folder.mkdir(mode=0o700)
                 self._lock = _try_lock(self.folder / "lock")
             self.jobs.mkdir(mode=0o700)
+            self.shared.mkdir(mode=0o700)
         except OSError as error:
             msg = f"scratch folder {parent}: {error.strerror or error}; give another with --scratch"
             raise UsageError(msg) from error
@@ -57,6 +60,11 @@ class Scratch:
     def jobs(self) -> Path:
         """Where jobs' folders lie."""
         return self.folder / "jobs"
+
+    @property
+    def shared(self) -> Path:
+        """Where the blobs lie that jobs share."""
+        return self.folder / "shared"
 
     def leftovers(self) -> list[Path]:
         """Take the folders of dead agents out of the way, and give them for deletion."""
@@ -92,14 +100,23 @@ def blob_path(folder: Path, role: str) -> Path:
     return folder / f"blob-{role}"
 
 
-def fetch_path(folder: Path, attempt: AttemptId) -> Path:
-    """Where an attempt's fetched slices lie, inside the job's folder."""
-    return folder / f"fetch-{part_file_name(attempt)}"
+def delete_shared(path: Path) -> None:
+    """Delete a shared blob, a file or a folder; none is no error. Raises OSError."""
+    if path.is_dir():
+        delete_tree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def fetch_path(folder: Path, attempt: AttemptId, *, broadcast: bool = False) -> Path:
+    """Where an attempt's fetched slices lie, inside the job's folder; those of a broadcast input lie by themselves."""
+    return folder / f"fetch-{part_file_name(attempt)}{'-broadcast' if broadcast else ''}"
 
 
 def delete_attempt(folder: Path, attempt: AttemptId) -> None:
     """Delete what an attempt made in its job's folder: runs, part, fetched slices, the merge's files."""
-    for path in (folder / part_file_name(attempt), fetch_path(folder, attempt)):
+    fetched = (fetch_path(folder, attempt), fetch_path(folder, attempt, broadcast=True))
+    for path in (folder / part_file_name(attempt), *fetched):
         path.unlink(missing_ok=True)
     if attempt.task.kind is TaskKind.REDUCE:
         delete_tree(folder / merge_folder_name(attempt))

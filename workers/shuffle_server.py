@@ -37,6 +37,7 @@ from workers.shuffle_messages import (
 
 REQUEST_BYTES = 16 << 10  # no honest request is nearly as large
 INDEXES_KEPT = 64  # files whose indexes are kept: a reducer asks for each once, but many reducers ask for the same
+MOST_OFFSET = (1 << 63) - 1 - FETCH_PIECE_BYTES  # files end earlier; the system call takes 63 bits, the wire 64
 FRAMES_PER_TURN = 64  # answered before the life pipe is looked at again
 
 
@@ -77,7 +78,7 @@ class ShuffleServer:
         return index
 
     def _read(self, path: Path, request: BytesRequest) -> bytes:
-        if not 0 < request.length <= FETCH_PIECE_BYTES or request.offset < 0:
+        if not 0 < request.length <= FETCH_PIECE_BYTES or not 0 <= request.offset <= MOST_OFFSET:
             msg = f"a piece has 1 to {FETCH_PIECE_BYTES} bytes, not {request.length} at {request.offset}"
             raise WireError(msg)
         with path.open("rb") as file:

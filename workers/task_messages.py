@@ -68,10 +68,17 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class LoadJob:
-    """Serve this job from now on: its blobs lie in `folder`, where its results go too."""
+    """Serve this job from now on: its blobs lie in `folder`, where its results go too.
+
+    `code` and `files` ("" if there are none) are blobs that jobs share, found in `shared` (see `scratch`). A process
+    that has loaded some code before is told of jobs with the same code only.
+    """
 
     job: str
     folder: str
+    shared: str
+    code: str
+    files: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,15 @@ from pathlib import Path
 
 from mapreduce.dataflow.manifest import remove_attempts
 from mapreduce.dataflow.probe import check_probe
+from mapreduce.dataflow.shuffle.block_file import Slice
 from mapreduce.dataflow.split_file import split_at
 from mapreduce.dataflow.task import TaskSetup, failure_of, run_commit, run_map, run_reduce
 from mapreduce.errors import MapReduceError
-from mapreduce.loader import LoadedJob, load
+from mapreduce.loader import LoadedCode, LoadedJob
 from mapreduce.plan import Done, Failure, FailureKind, Probe, Split, TaskKind
 from mapreduce.protocol import plain
 from mapreduce.protocol.messages import Results
+from mapreduce.side_files import travelled_files
 from mapreduce.tracebacks import user_traceback
 from workers.scratch import blob_path, fetch_path
 from workers.shuffle_messages import MESSAGE_TYPES as SHUFFLE_TYPES
@@ -64,13 +66,15 @@ def run_task_process(link: int, logs: int, arguments: list[str]) -> int:
 
 
 class TaskProcess:
-    """Serves one job. A job that does not load fails whatever is asked of it."""
+    """Serves one job, or several with the same code. A job that does not load fails whatever is asked of it."""
 
     def __init__(self, link: TaskLink, worker: str, name: str) -> None:
         self._link = link
-        self._name = name
+        self._worker, self._name = worker, name
         self._sources = Sources(worker)
         self._folder = Path()
+        self._code: LoadedCode | None = None
+        self._broken: Failure | None = None
         self._job: LoadedJob | None = None
         self._problem: Failure | None = None
         self._plan: bytes | None = None
@@ -83,8 +87,7 @@ class TaskProcess:
             elif isinstance(message, ProbeJob):
                 self._probe(message)
             elif isinstance(message, AddSources):
-                for packed in message.packed:
-                    self._sources.add(packed)
+                self._learn(message)
             elif isinstance(message, Run):
                 self._run(message)
             elif isinstance(message, CleanOutput):
@@ -92,11 +95,27 @@ class TaskProcess:
         return 0
 
     def _load(self, message: LoadJob) -> None:
-        self._folder = Path(message.folder)
+        """Serve a job; the code is loaded once, and the jobs after the first are only set up."""
+        self._folder, self._plan, self._sources = Path(message.folder), None, Sources(self._worker)
+        self._job, self._problem = None, self._broken
+        if self._broken is not None:
+            return
+        shared = Path(message.shared)
         try:
-            self._job = load(blob_path(self._folder, "code").read_bytes())
+            if self._code is None:
+                self._code = LoadedCode((shared / message.code).read_bytes())
+            files = travelled_files(shared / message.files) if message.files else {}
+            self._job = self._code.setup(blob_path(self._folder, "setup").read_bytes(), files)
         except BaseException as error:  # noqa: BLE001 - the user's module ran: whatever it raised is reported
             self._problem = self._load_failure(error)
+            if self._code is None:
+                self._broken = self._problem  # half of a package is loaded here: no other can be
+
+    def _learn(self, message: AddSources) -> None:
+        """Learn sources; what was loaded of a kept result is not to be used when it has been made again."""
+        steps = [self._sources.add(packed) for packed in message.packed]
+        if self._job is not None and any(step < 0 for step in steps):
+            self._job.kept.clear()
 
     def _load_failure(self, error: BaseException) -> Failure:
         text = str(error) if isinstance(error, MapReduceError) else f"{type(error).__name__}: {error}"
@@ -140,20 +159,42 @@ class TaskProcess:
         attempt = setup.attempt
         task = attempt.task
         if task.kind is TaskKind.MAP and task.step == 0:
-            split = self._split(task.index)
-            if split.pieces:
-                reporter.start(split.pieces[0].path, split.pieces[0].start)
-            return run_map(setup, split)
+            return self._first_map(setup, reporter)
         if task.kind is TaskKind.COMMIT:
             return run_commit(setup, self._sources.parts(task.step))
         fetched = fetch_path(self._folder, attempt)
         try:
             if task.kind is TaskKind.MAP:
                 return run_map(setup, None, self._sources.part_slices(task.step - 1, task.index, self._folder, fetched))
-            slices = self._sources.run_slices(task.step, task.index, self._folder, fetched)
+            reduces = setup.options.steps[task.step].reduces
+            slices = self._sources.run_slices(task.step, task.index, reduces, self._folder, fetched)
             return run_reduce(setup, slices)
         finally:
             fetched.unlink(missing_ok=True)
+
+    def _first_map(self, setup: TaskSetup, reporter: Reporter) -> Done:
+        """A map attempt of the first step: on its split, and what that names of kept results."""
+        split = self._split(setup.attempt.task.index)
+        if split.pieces:
+            reporter.start(split.pieces[0].path, split.pieces[0].start)
+        fetched = fetch_path(self._folder, setup.attempt)
+        fetched_all = fetch_path(self._folder, setup.attempt, broadcast=True)
+        if setup.plan.broadcasts:
+            joined = self._split(setup.options.steps[0].maps)
+            setup.broadcast = joined
+            setup.broadcast_parts = lambda: self._kept_slices(joined, fetched_all)
+        try:
+            return run_map(setup, split, self._kept_slices(split, fetched))
+        finally:
+            fetched.unlink(missing_ok=True)
+            fetched_all.unlink(missing_ok=True)
+
+    def _kept_slices(self, split: Split, fetched: Path) -> list[Slice]:
+        """What a split reads of a kept result."""
+        if split.kept is None:
+            return []
+        number, part = split.kept
+        return self._sources.part_slices(-1 - number, part, self._folder, fetched)
 
     def _split(self, index: int) -> Split:
         if self._plan is None:

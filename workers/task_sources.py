@@ -9,7 +9,7 @@ from pathlib import Path
 from mapreduce.dataflow.shuffle.block_file import Slice, open_slice
 from mapreduce.dataflow.shuffle.ranges import Share, share_of
 from mapreduce.errors import InputLostError, MapReduceError
-from mapreduce.plan import part_file_name, run_file_name
+from mapreduce.plan import EVERY_PART, part_file_name, run_file_name
 from mapreduce.protocol import plain
 from mapreduce.protocol.messages import Results, Source
 from workers.shuffle_client import fetch
@@ -24,19 +24,25 @@ class Sources:
         self._worker = worker
         self._known: dict[tuple[int, bool], dict[int, Source]] = {}
 
-    def add(self, packed: bytes) -> None:
-        """Learn a source, which replaces an earlier one of the same task. `packed` is a Results."""
+    def add(self, packed: bytes) -> int:
+        """Learn a source, which replaces an earlier one of the same task, from a packed Results. Gives its step."""
         results = plain.unpack(Results, packed)
         known = self._known.setdefault((results.step, results.of_maps), {})
         for source in results.sources:
             known[source.attempt.task.index] = source
+        return results.step
 
     def parts(self, step: int) -> list[Source]:
         """The parts of a step, in order."""
         return self._sorted(step, of_maps=False)
 
     def part_slices(self, step: int, index: int, folder: Path, fetched: Path) -> list[Slice]:
-        """One part of a step, as a readable slice. Raises InputLostError, DiskFullError."""
+        """One part of a step, or all with EVERY_PART, as readable slices. Raises InputLostError, DiskFullError.
+
+        Kept results are the parts of steps below 0.
+        """
+        if index == EVERY_PART:
+            return self._slices([(source, PART) for source in self.parts(step)], Share(0), folder, fetched)
         source = self._known.get((step, False), {}).get(index)
         if source is None:
             msg = f"part {index} of step {step + 1} was not told to this worker: a defect of the coordinator"
@@ -82,7 +88,7 @@ class Sources:
     def _local_folder(self, source: Source, folder: Path) -> Path | None:
         """Where the source's files can be read on this machine, or None."""
         if source.worker == self._worker:
-            return folder
+            return folder.with_name(source.attempt.task.job)  # next to it, where it is a kept job's
         if source.folder and not source.address:
             theirs = Path(source.folder) / source.attempt.task.job
             if os.access(theirs, os.R_OK | os.X_OK):

@@ -12,6 +12,8 @@ from mapreduce.cli import EXIT_INTERRUPTED
 from mapreduce.cli.options import address_option, example, job_options, read_params, refuse_empty
 from mapreduce.config import DEFAULT_LISTEN
 from mapreduce.errors import UsageError
+from mapreduce.input_arguments import is_stdin
+from mapreduce.side_files import read_arguments
 
 
 def _replace_process(module: str, arguments: list[str]) -> None:
@@ -108,22 +110,26 @@ def submit(
     address: str,
     reducers: int | None,
     params: tuple[str, ...],
+    output_format: str | None,
     overwrite: bool,
     split_size: str | None,
     encoding: str | None,
     encoding_errors: str | None,
+    files: tuple[str, ...],
     priority: int,
     detach: bool,
 ) -> int:
     """Run JOB over the inputs on a cluster, and wait for it.
 
-    Inputs and output are paths that every worker sees as this machine does. Ctrl-C leaves the job running.
+    Inputs and output are paths that every worker sees as this machine does; a job with several inputs takes the name
+    of one before each, NAME=PATH. Ctrl-C leaves the job running.
     """
+    from mapreduce.cli.run import outputs_summary  # noqa: PLC0415 - as above
     from mapreduce.progress import display_for, summary  # noqa: PLC0415 - as above
     from mapreduce.request import Request  # noqa: PLC0415 - --help has no use for it
     from mapreduce.runners.cluster import Submission  # noqa: PLC0415 - as above
 
-    if "-" in inputs:
+    if any(map(is_stdin, inputs)):
         raise UsageError("a cluster cannot read this machine's standard input: write it to a file that all workers see")
     request = Request(
         job=job,
@@ -132,9 +138,11 @@ def submit(
         params=read_params(params),
         reducers=reducers,
         split_size=split_size,
+        output_format=output_format,
         overwrite=overwrite,
         encoding=encoding,
         encoding_errors=encoding_errors,
+        files=read_arguments(files),
         priority=priority,
     )
     display = display_for(sys.stderr)
@@ -165,5 +173,6 @@ def submit(
         return EXIT_INTERRUPTED
     finally:
         display.close()
-    click.echo("\n".join(summary(status, status.elapsed_s, status.output)), err=True)
+    lines = summary(status, status.elapsed_s, status.output) + outputs_summary(Path(status.output))
+    click.echo("\n".join(lines), err=True)
     return 0

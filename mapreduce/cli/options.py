@@ -9,6 +9,7 @@ import click
 
 from mapreduce.config import DEFAULT_LISTEN
 from mapreduce.errors import UsageError
+from mapreduce.formats import OUTPUT_FORMATS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,6 +45,18 @@ def job_options(command: F) -> F:
         [
             click.option("--reducers", type=click.IntRange(min=1), help="Reduce tasks of a step (and output parts)."),
             click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="Set a job's parameter."),
+            click.option(
+                "--file",
+                "files",
+                multiple=True,
+                metavar="[NAME=]PATH",
+                help="Send a file along: the functions find it in ctx.files.",
+            ),
+            click.option(
+                "--output-format",
+                type=click.Choice(OUTPUT_FORMATS),
+                help="Of the results (default: what the job says, or tsv).",
+            ),
             click.option("--overwrite", is_flag=True, help="Replace a former output, once the job is done."),
             click.option("--split-size", metavar="SIZE", help="Input of one map task, such as 16MB."),
             click.option("--encoding", help="Of the input text (default: what the job says, or utf-8)."),

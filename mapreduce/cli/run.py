@@ -16,8 +16,10 @@ import click
 from mapreduce.cli.options import example, job_options, read_params, refuse_empty
 from mapreduce.cli.streams import writing_stdout
 from mapreduce.errors import UsageError
+from mapreduce.input_arguments import STDIN, is_stdin
 from mapreduce.request import Request
 from mapreduce.runners.private import PrivateFolder
+from mapreduce.side_files import read_arguments
 
 if TYPE_CHECKING:
     from mapreduce.client import Listener
@@ -33,6 +35,7 @@ SHOWN_ON_TERMINAL = 50  # records: about a screen
         "mapreduce run jobs/word_count.py texts/ -o counts/",
         "mapreduce run @word_count book.txt | sort -t$'\\t' -k2nr | head",
         "mapreduce run my_job.py 'logs/*.gz' -o out/ -p min_length=5 --reducers 4",
+        "mapreduce run my_join.py clicks='logs/*.gz' users=u.csv -o out/",
     )
 )
 @click.argument("job")
@@ -63,18 +66,23 @@ def run(
     slots: int | None,
     reducers: int | None,
     params: tuple[str, ...],
+    output_format: str | None,
     overwrite: bool,
     split_size: str | None,
     encoding: str | None,
     encoding_errors: str | None,
+    files: tuple[str, ...],
     runner: str,
     pdb: bool,
 ) -> int:
     """Run JOB over the inputs, on this machine.
 
     JOB is a .py file, a dotted module name, either with :NAME, or @NAME for a bundled demo. An INPUT is a file, a
-    folder (with all below it), a glob, or - for standard input; .gz, .bz2, .xz and .zst are unpacked.
+    folder (with all below it), a glob, or - for standard input; .gz, .bz2, .xz and .zst are unpacked. For a job with
+    several inputs write the name of one before each: clicks=logs/*.gz users=u.csv.
     """
+    if output_format == "parquet" and not output:
+        raise UsageError("Parquet is files, and not for stdout: name a folder, -o DIR")
     request = Request(
         job=job,
         inputs=inputs,
@@ -82,9 +90,11 @@ def run(
         params=dict(read_params(params)),
         reducers=reducers,
         split_size=split_size,
+        output_format=output_format,
         overwrite=overwrite,
         encoding=encoding,
         encoding_errors=encoding_errors,
+        files=read_arguments(files),
         slots=slots,
     )
     run_request(request, "inline" if pdb else runner, pdb=pdb)
@@ -99,11 +109,11 @@ def run_request(request: Request, runner: str, *, pdb: bool = False) -> None:
         _be_like_a_task_process()
     started_s = time.monotonic()
     with contextlib.ExitStack() as stack:
-        if "-" in request.inputs:
+        if any(map(is_stdin, _texts(request))):
             request = _spooled(request, stack.enter_context(PrivateFolder()).path)
         to_stdout = not request.output
         if to_stdout:
-            request = replace(request, output=str(stack.enter_context(PrivateFolder()).path / "out"))
+            request = replace(request, output=str(stack.enter_context(PrivateFolder()).path / "out"), durable=False)
         display = display_for(sys.stderr)
         try:
             status = _execute(request, runner, display, pdb=pdb)
@@ -113,6 +123,7 @@ def run_request(request: Request, runner: str, *, pdb: bool = False) -> None:
         if to_stdout:
             print_records(Path(request.output))
         lines = summary(status, elapsed_s, "" if to_stdout else request.output)
+        lines += outputs_summary(Path(request.output), shown=not to_stdout)
         click.echo("\n".join(lines), err=True)
 
 
@@ -141,9 +152,16 @@ def _be_like_a_task_process() -> None:
     os.execve(sys.executable, command, {**os.environ, **INLINE_ENVIRONMENT})  # noqa: S606 - this very command
 
 
+def _texts(request: Request) -> tuple[str, ...]:
+    """The inputs as they stand on the command line."""
+    assert isinstance(request.inputs, tuple), "a command line has no other inputs than texts"
+    return request.inputs
+
+
 def _spooled(request: Request, folder: Path) -> Request:
     """Copy standard input into a file, so that it can be cut, and read again after a failure."""
-    if request.inputs.count("-") > 1:
+    texts = _texts(request)
+    if sum(map(is_stdin, texts)) > 1:
         raise UsageError("standard input (-) can be read once only")
     path = folder / "stdin"
     with path.open("wb") as file:
@@ -151,15 +169,29 @@ def _spooled(request: Request, folder: Path) -> Request:
             shutil.copyfileobj(sys.stdin.buffer, file)
         except OSError as error:
             raise UsageError(f"standard input cannot be copied to {folder}: {error.strerror}") from error
-    return replace(request, inputs=tuple(str(path) if given == "-" else given for given in request.inputs))
+    return replace(
+        request,
+        inputs=tuple(f"{given.removesuffix(STDIN)}{path}" if is_stdin(given) else given for given in texts),
+    )
+
+
+def outputs_summary(folder: Path, *, shown: bool = True) -> list[str]:
+    """Lines about the named outputs of a finished job; without `shown` they are about to go with the folder."""
+    from mapreduce.dataflow.manifest import read_manifest  # noqa: PLC0415 - as above
+    from mapreduce.progress import records  # noqa: PLC0415 - as above
+
+    found = read_manifest(folder).outputs.items()
+    if shown:
+        return [f"  output {name}: {folder / name} ({records(count)})" for name, count in found]
+    return [f"  output {name}: {records(count)}, not kept: name a folder, -o DIR" for name, count in found]
 
 
 def print_records(folder: Path) -> None:
-    """Print a finished output as TSV: all of it into a pipe or file, the beginning on a terminal."""
-    from mapreduce.dataflow.manifest import write_tsv_to  # noqa: PLC0415 - as above
+    """Print a finished output as text: all of it into a pipe or file, the beginning on a terminal."""
+    from mapreduce.dataflow.manifest import write_text_to  # noqa: PLC0415 - as above
 
     limit = SHOWN_ON_TERMINAL if sys.stdout.isatty() else None
     with writing_stdout():
-        left_out = write_tsv_to(sys.stdout.buffer, folder, limit)
+        left_out = write_text_to(sys.stdout.buffer, folder, limit)
         if left_out:
             print(f"… {left_out:,} more: give -o DIR to keep them, or pipe them on")

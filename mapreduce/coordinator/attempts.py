@@ -138,14 +138,23 @@ def _last(failure: Failure, attempt: AttemptId, count: int) -> Failure:
 def _lost_input(core: Core, run: JobRun, place: Place, failure: Failure) -> None:
     """Run the producer again, if what could not be had is still its task's result."""
     assert failure.producer is not None
-    source = run.place(failure.producer.task) if failure.producer.task.job == run.record.id else None
-    if source is None or source[0] >= place[0]:
-        core.complaints.append(f"a task names {failure.producer} as its input, which it is not")
+    producer = failure.producer
+    maker = run if producer.task.job == run.record.id else core.runs.get(producer.task.job)
+    source = maker.place(producer.task) if maker is not None else None
+    if maker is None or source is None or not _is_input(run, place, maker, source):
+        core.complaints.append(f"a task names {producer} as its input, which it is not")
         return
-    commit = run.record.stages[source[0]].commits.get(source[1])
-    if commit is not None and commit.number == failure.producer.number:
-        revocation.revoke(core, run, source, clip(failure.message, LOG_ENTRY_BYTES))
-        jobs.move_on(core, run)
+    commit = maker.record.stages[source[0]].commits.get(source[1])
+    if commit is not None and commit.number == producer.number:
+        revocation.revoke(core, maker, source, clip(failure.message, LOG_ENTRY_BYTES))
+        jobs.move_on(core, maker)
+
+
+def _is_input(run: JobRun, place: Place, maker: JobRun, source: Place) -> bool:
+    """Whether a task of `run` may have read a result of `maker`: of an earlier stage, or of a kept job."""
+    if maker is run:
+        return source[0] < place[0]
+    return place[0] == 0 and maker.record.id in run.record.spec.reads and source[0] == maker.record.final
 
 
 # ---- what attempts say meanwhile

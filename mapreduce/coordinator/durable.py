@@ -14,7 +14,7 @@ from mapreduce.coordinator import entries as e
 from mapreduce.coordinator.records import Commit, JobRecord, Stage, fingerprint, new_record
 from mapreduce.coordinator.states import ENDED, check_transition
 from mapreduce.errors import IllegalTransition
-from mapreduce.plan import AttemptId
+from mapreduce.plan import AttemptId, TaskId
 from mapreduce.protocol import plain
 
 
@@ -53,7 +53,7 @@ class Durable:
     outputs: dict[str, str] = field(default_factory=dict)
     commits: int = 0
 
-    def apply(self, entry: e.Entry) -> None:  # noqa: C901 - one case for each type of entry
+    def apply(self, entry: e.Entry) -> None:  # noqa: C901, PLR0912 - one case for each type of entry
         """Take one entry. Raises IllegalTransition if it cannot follow what came before."""
         match entry:
             case e.Committed(attempt, worker, done):
@@ -64,6 +64,8 @@ class Durable:
                 self._fail(entry)
             case e.Restarted():
                 self._restart(entry)
+            case e.Fenced(tasks, fence):
+                self._fence_tasks(tasks, fence)
             case e.Warned(job, text):
                 self._live(job).warn(text)
             case e.WorkerKnown(worker, name, address, folder):
@@ -144,7 +146,7 @@ class Durable:
         record.count(number, commit.done, 1)
         for text in commit.done.warnings:
             record.warn(text)
-        if number < record.final:
+        if record.is_held(number):
             self.held.setdefault(commit.worker, set()).add((record.id, number, index))
 
     def _revoke(self, attempt: AttemptId) -> None:
@@ -182,8 +184,14 @@ class Durable:
         number = record.place(entry.producer)
         assert number is not None
         record.stages[number].mismatches += 1
-        for task in entry.tasks:
-            _fence(record.stages[number + 1], task.index, entry.fence)
+        self._fence_tasks(entry.tasks, entry.fence)
+
+    def _fence_tasks(self, tasks: tuple[TaskId, ...], fence: int) -> None:
+        for task in tasks:
+            record = self._live(task.job)
+            number = record.place(task)
+            assert number is not None
+            _fence(record.stages[number], task.index, fence)
 
     # ---- snapshots
 
@@ -204,7 +212,7 @@ class Durable:
                 durable.outputs[output_key(record.spec.output)] = record.id
             for number, stage in enumerate(record.stages):
                 durable.commits += len(stage.commits)
-                if number < record.final:
+                if record.is_held(number):
                     for index, commit in stage.commits.items():
                         durable.held.setdefault(commit.worker, set()).add((record.id, number, index))
         return durable

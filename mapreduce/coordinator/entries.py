@@ -97,10 +97,22 @@ class AttemptEnded:
 class Restarted:
     """`producer` made other bytes than its task's earlier attempt: these tasks must not use what they read.
 
-    Attempts of `tasks` with numbers up to `fence` are never accepted again.
+    Attempts of `tasks` with numbers up to `fence` are never accepted again. Those of other jobs that have read a kept
+    result follow, as Fenced.
     """
 
     producer: TaskId
+    tasks: tuple[TaskId, ...]
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """What these tasks of one job may have read of a kept result was made again, with other bytes.
+
+    Attempts of `tasks` with numbers up to `fence` are never accepted again.
+    """
+
     tasks: tuple[TaskId, ...]
     fence: int
 
@@ -124,6 +136,7 @@ Entry = (
     | Revoked
     | AttemptEnded
     | Restarted
+    | Fenced
     | Warned
 )
 

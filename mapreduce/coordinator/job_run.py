@@ -1,18 +1,19 @@
 """A live job's volatile side: what runs, what waits, who is prepared. Made anew when a coordinator starts.
 
 Only the `frontier` (the lowest stage that is not whole) gives out tasks. So every attempt finds all earlier stages
-complete: their results to read, and the counters of earlier steps.
+complete: their results to read, and the counters of earlier steps. A kept job that is whole has its frontier behind its
+last stage.
 """
 
 from __future__ import annotations
 
 import enum
 import heapq
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from mapreduce.coordinator.records import JobRecord
-from mapreduce.plan import TaskId, TaskKind
+from mapreduce.coordinator.records import Commit, JobRecord
+from mapreduce.plan import EVERY_PART, TaskId, TaskKind
 from mapreduce.protocol.messages import Source
 
 ATTEMPTS_PER_EPOCH = 1_000_000_000  # so that numbers of different epochs never meet: far more than a job can start
@@ -42,11 +43,20 @@ class JobRun:
     """One live job. `lost` holds, by stage, committed tasks whose results are gone and not needed at present.
 
     `results` lists by stage the indexes in the order of their commits, `latest` the last place of each in that list:
-    what a worker has been told is a place in it.
+    what a worker has been told is a place in it. `kept` are the records of the kept jobs that it reads, in the order of
+    its spec, None for one that is forgotten; `touched_s` is when a job that read this one was last seen.
     """
 
-    def __init__(self, record: JobRecord, epoch: int, workers: Container[str], now_s: float) -> None:
+    def __init__(
+        self,
+        record: JobRecord,
+        epoch: int,
+        workers: Container[str],
+        now_s: float,
+        kept: Sequence[JobRecord | None] = (),
+    ) -> None:
         self.record = record
+        self.kept = tuple(kept)
         self.places = {(stage.step, stage.kind): number for number, stage in enumerate(record.stages)}
         self.frontier = 0
         self.running: dict[Place, Running] = {}
@@ -56,7 +66,7 @@ class JobRun:
         self.left_out: dict[str, str] = {}
         self.progress: dict[Place, tuple[int, int]] = {}
         self.progress_records = self.progress_bytes = 0
-        self.started_s = now_s
+        self.started_s = self.touched_s = now_s
         self._base = (epoch - 1) * ATTEMPTS_PER_EPOCH
         self._issued = 0
         self._local: dict[str, list[int]] = {}
@@ -69,8 +79,8 @@ class JobRun:
         for number, stage in enumerate(record.stages):
             committed = list(stage.commits)
             self.waiting.append([index for index in range(stage.size) if index not in stage.commits])
-            gone = number < record.final
-            self.lost.append({i for i in committed if gone and stage.commits[i].worker not in workers})
+            held = record.is_held(number)
+            self.lost.append({i for i in committed if held and stage.commits[i].worker not in workers})
             self.results.append(committed)
             self.latest.append({index: place for place, index in enumerate(committed)})
             self.sources.append({})
@@ -136,23 +146,38 @@ class JobRun:
     def advance(self) -> bool:
         """Move the frontier to the lowest stage that is not whole; True if it moved."""
         old, stages = self.frontier, self.record.stages
-        while self.frontier < len(stages) - 1 and stages[self.frontier].is_whole:
+        end = len(stages) if self.record.spec.keep else len(stages) - 1
+        while self.frontier < end and stages[self.frontier].is_whole:
             self.frontier += 1
         if self._local_stage != self.frontier:
-            self._find_locals()
+            self.find_locals()
         return self.frontier != old
 
-    def _find_locals(self) -> None:
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a kept job with all of its results."""
+        return self.frontier == len(self.record.stages)
+
+    def find_locals(self) -> None:
         """Sort the frontier's tasks by the worker that holds their input, where each reads one result only."""
         self._local = {}
         stage = self._local_stage = self.frontier
-        if stage == 0 or self.record.stages[stage].kind is not TaskKind.MAP:
+        if self.is_whole or self.record.stages[stage].kind is not TaskKind.MAP:
             return
-        commits = self.record.stages[stage - 1].commits
+        inputs = self._kept_commits() if stage == 0 else self.record.stages[stage - 1].commits
         for index in sorted(self.waiting[stage]):
-            commit = commits.get(index)
+            commit = inputs.get(index)
             if commit is not None:
                 self._local.setdefault(commit.worker, []).append(index)
+
+    def _kept_commits(self) -> dict[int, Commit]:
+        """What the map tasks of the first step read of kept jobs, by the task that reads it alone."""
+        return {
+            start + part: commit
+            for start, kept in zip(self.record.spec.reads_at, self.kept, strict=True)
+            if kept is not None and start != EVERY_PART
+            for part, commit in kept.stages[-1].commits.items()
+        }
 
     def _head(self, heap: list[int]) -> int | None:
         """Give the first task of the heap that really waits; those that run or are committed drop out."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from mapreduce.config import CONTROL_FRAME_BYTES, JOBS_REMEMBERED, LOST_ATTEMPTS
 from mapreduce.coordinator import entries as e
+from mapreduce.coordinator import kept
 from mapreduce.coordinator.core import Core
 from mapreduce.coordinator.durable import output_key
 from mapreduce.coordinator.job_run import JobRun, Prepared
@@ -25,6 +26,7 @@ MAX_TASKS = 1_000_000  # of a stage: five times the largest plan, and its tables
 MAX_REDUCES = CONTROL_FRAME_BYTES // 2 // DIGEST_BYTES  # of a step: a map's outcome holds a digest for each
 MAX_TEXT_BYTES = 4096  # of a path (as PATH_MAX), a name or a title
 SHA256_CHARS = 64
+WARM_CHARS = 64  # of the token that names warm processes: ours have 32
 SHOWN_CHARS = 100  # of an id that is none, in an answer
 
 
@@ -32,7 +34,7 @@ def submit(core: Core, spec: JobSpec, missing_blobs: tuple[str, ...]) -> Accepte
     """Take a job on, and give the answer. The same id again is the same job."""
     if spec.job in core.durable.jobs:
         return Accepted(spec.job)
-    problem = _problem(spec)
+    problem = _problem(spec) or kept.problem(core, spec)
     holder = core.durable.outputs.get(output_key(spec.output))
     if problem is None and holder is not None:
         problem = (
@@ -44,6 +46,7 @@ def submit(core: Core, spec: JobSpec, missing_blobs: tuple[str, ...]) -> Accepte
         return NeedBlobs(missing_blobs)
     core.record(e.JobSubmitted(spec))
     run = add_run(core, core.durable.jobs[spec.job])
+    kept.touch(core, run)
     for worker in core.roster.ready():
         ask_to_prepare(core, run, worker)
     return Accepted(spec.job)
@@ -69,17 +72,24 @@ def _problem(spec: JobSpec) -> str | None:
             f"{spec.job[:SHOWN_CHARS]!r} cannot be a job's id: it has 1 to 64 of A-Z, a-z, 0-9, '_', '.' and '-', "
             f"begins with a letter or digit, and is not 'last'"
         )
+    return _unfit_text(spec)
+
+
+def _unfit_text(spec: JobSpec) -> str | None:
     texts = [spec.name, spec.output, spec.submitter, *(shape.title for shape in spec.steps)]
     if max(len(text.encode()) for text in texts) > MAX_TEXT_BYTES:
         return f"a job's name, output and titles have at most {MAX_TEXT_BYTES} bytes each"
-    if any(len(sha256) != SHA256_CHARS for sha256 in (spec.code, spec.plan, spec.probe)):
-        return "code, plan and probe are SHA-256 sums in hex"
+    if any(len(sha256) != SHA256_CHARS for sha256 in spec.blobs):
+        return "code, setup, plan, probe and files are SHA-256 sums in hex"
+    if len(spec.warm) > WARM_CHARS:
+        return f"the token of warm processes has at most {WARM_CHARS} characters"
     return None
 
 
 def add_run(core: Core, record: JobRecord) -> JobRun:
     """Set up the volatile side of a live job, new or recovered."""
-    run = JobRun(record, core.epoch, core.durable.workers, core.now_s)
+    read = [core.durable.jobs.get(job) for job in record.spec.reads]
+    run = JobRun(record, core.epoch, core.durable.workers, core.now_s, read)
     core.runs[record.id] = run
     if record.state in {JobState.RUNNING, JobState.COMMITTING}:
         core.feed(run)
@@ -94,7 +104,8 @@ def ask_to_prepare(core: Core, run: JobRun, worker: Worker) -> None:
     if worker.id not in run.prepared:
         spec = run.record.spec
         run.prepared[worker.id] = Prepared.ASKED
-        core.tell(worker, PrepareJob(spec.job, spec.name, spec.code, spec.plan, spec.probe))
+        blobs = (spec.code, spec.setup, spec.plan, spec.probe, spec.files)
+        core.tell(worker, PrepareJob(spec.job, spec.name, *blobs, warm=spec.warm))
         core.touch(spec.job)
 
 
@@ -146,14 +157,24 @@ def move_on(core: Core, run: JobRun) -> None:
     """After commits and revocations: find the stage that gives out tasks, and the job's state with it."""
     run.advance()
     record = run.record
-    at_commit = run.frontier == len(record.stages) - 1
-    if at_commit and record.state is JobState.RUNNING:
-        core.record(e.JobMoved(record.id, JobState.COMMITTING))
-    elif not at_commit and record.state is JobState.COMMITTING:
+    at_end = run.frontier > record.final
+    if at_end and record.state is JobState.RUNNING:
+        core.record(e.JobMoved(record.id, JobState.KEPT if record.spec.keep else JobState.COMMITTING))
+        if record.spec.keep:
+            kept.now_whole(core, run)
+    elif not at_end and record.state in {JobState.COMMITTING, JobState.KEPT}:
         core.record(e.JobMoved(record.id, JobState.RUNNING))
         _cancel_running(core, run, TaskKind.COMMIT)
     core.feed(run)
     core.touch(record.id)
+    fail_without_kept(core, run)
+
+
+def fail_without_kept(core: Core, run: JobRun) -> None:
+    """End a job that is to read what is gone for good."""
+    gone = kept.missing(run)
+    if gone is not None:
+        fail(core, run, gone)
 
 
 def _cancel_running(core: Core, run: JobRun, kind: TaskKind | None = None) -> None:
@@ -177,12 +198,13 @@ def end(core: Core, run: JobRun, state: JobState, failure: Failure | None = None
     _cancel_running(core, run)
     core.record(e.JobEnded(record.id, state, None if failure is None else fitting(failure)))
     del core.runs[record.id]
+    kept.touch(core, run)
     core.sate(record)
     core.elapsed_s[record.id] = core.now_s - run.started_s
     for attempt in [a for a in core.attempt_logs if a.task.job == record.id]:
         del core.attempt_logs[attempt]
     for worker in core.roster.workers.values():
-        for stage in range(len(record.stages)):
+        for stage in range(-len(record.spec.reads), len(record.stages)):
             worker.cursors.pop((record.id, stage), None)
         if worker.ready:
             tell_to_forget(core, worker, record.id)
@@ -193,6 +215,15 @@ def end(core: Core, run: JobRun, state: JobState, failure: Failure | None = None
         core.log_sizes.pop(oldest, None)
         core.elapsed_s.pop(oldest, None)
         core.watchers.pop(oldest, None)
+    for reader in [reader for reader in core.runs.values() if record.id in reader.record.spec.reads]:
+        if reader.record.is_live:  # the end of one may have been that of another
+            fail_without_kept(core, reader)
+
+
+def end_idle(core: Core) -> None:
+    """End the kept jobs that nobody has used for long."""
+    for run in kept.idle(core):
+        end(core, run, JobState.DONE)
 
 
 def tell_to_forget(core: Core, worker: Worker, job: str) -> None:

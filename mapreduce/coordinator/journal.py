@@ -22,7 +22,7 @@ from mapreduce.errors import JournalError
 from mapreduce.protocol import plain
 from mapreduce.protocol.messages import LogEntry
 
-FORMAT = 1  # of the tables; another is refused
+FORMAT = 2  # of the tables and entries; another is refused
 LOG_PAGE_BYTES = 128 << 10  # of the texts in one page of logs: half a control frame
 LOG_PAGE_ENTRIES = 500  # with some 150 bytes each for their attempts' names
 

@@ -1,8 +1,8 @@
 """What the coordinator remembers of a job: its stages, their commits, counters and totals.
 
 A job's tasks lie in stages that run one after the other: the maps of a step, its reduces (if it has any), the maps of
-the next step, ..., and the one task of the job commit. A stage's results are what the next stage reads. All of this is
-durable: it changes only by entries (`durable`), and is the snapshot.
+the next step, ..., and the one task of the job commit, unless the job keeps its results. A stage's results are what the
+next stage reads. All of this is durable: it changes only by entries (`durable`), and is the snapshot.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from mapreduce.config import WARNING_CHARS, WARNINGS
 from mapreduce.coordinator.states import ENDED, JobState
 from mapreduce.coordinator.text import clip
-from mapreduce.plan import AttemptId, Done, Failure, JobSpec, TaskId, TaskKind
+from mapreduce.plan import EVERY_PART, AttemptId, Done, Failure, JobSpec, TaskId, TaskKind
 
 DIGEST_BYTES = 8  # of each partition in Done.digests
 
@@ -109,9 +109,23 @@ class JobRecord:
         return self.state not in ENDED
 
     @property
+    def is_settled(self) -> bool:
+        """Whether its results are there, or will never be: what a client waits for."""
+        return self.state is JobState.KEPT or not self.is_live
+
+    @property
     def final(self) -> int:
-        """The number of the stage whose results are the job's output: they lie in the shared output folder."""
-        return len(self.stages) - 2
+        """The number of the stage whose results are the job's."""
+        return len(self.stages) - (1 if self.spec.keep else 2)
+
+    def is_held(self, stage: int) -> bool:
+        """Whether a stage's results lie with the workers that made them, and not in the shared output folder."""
+        return stage < self.final or self.spec.keep
+
+    def readers(self, number: int, part: int) -> range:
+        """The map tasks of the first step that read a part of the kept job with this number in `reads`."""
+        start = self.spec.reads_at[number]
+        return range(self.stages[0].size) if start == EVERY_PART else range(start + part, start + part + 1)
 
     def task(self, stage: int, index: int) -> TaskId:
         """Name a task."""
@@ -162,7 +176,8 @@ def new_record(spec: JobSpec, sequence: int) -> JobRecord:
         stages.append(Stage(step, TaskKind.MAP, shape.maps))
         if shape.reduces:
             stages.append(Stage(step, TaskKind.REDUCE, shape.reduces))
-    stages.append(Stage(len(spec.steps) - 1, TaskKind.COMMIT, 1))
+    if not spec.keep:
+        stages.append(Stage(len(spec.steps) - 1, TaskKind.COMMIT, 1))
     record = JobRecord(spec, sequence, tuple(stages), tuple(Counted() for _ in spec.steps))
     for note in spec.notes:
         record.warn(note)

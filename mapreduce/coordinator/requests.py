@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mapreduce.config import STATUS_EVERY_S, WATCH_LEASE_S
-from mapreduce.coordinator import jobs, status
+from mapreduce.coordinator import jobs, kept, status
 from mapreduce.coordinator.core import Core, Watcher
 from mapreduce.coordinator.records import JobRecord
 from mapreduce.coordinator.states import JobState
@@ -71,8 +71,12 @@ def _cancel(core: Core, job: str) -> Accepted | Rejected:
         return record
     if record.state is JobState.COMMITTING:
         return Rejected(f"job {record.id} is moving its output into place: it is too late to cancel it")
+    reader = kept.reader_of(core, record.id)
+    if reader is not None:
+        return Rejected(f"job {reader} reads the kept result of {record.id}: wait for its end, or cancel it first")
     if record.is_live:
-        jobs.end(core, core.runs[record.id], JobState.CANCELLED)
+        is_kept = record.state is JobState.KEPT
+        jobs.end(core, core.runs[record.id], JobState.DONE if is_kept else JobState.CANCELLED)
     return Accepted(record.id)
 
 
@@ -92,7 +96,7 @@ def _watch(core: Core, identity: bytes, number: int, job: str) -> JobStatus | Re
 
 
 def push(core: Core) -> None:
-    """Show changed jobs to those who watch them: ends at once, all else every STATUS_EVERY_S at most."""
+    """Show changed jobs to those who watch them: what they wait for at once, all else every STATUS_EVERY_S at most."""
     for job in sorted(core.changed):
         record, watchers = core.durable.jobs.get(job), core.watchers.get(job)
         if record is None or watchers is None:
@@ -101,7 +105,7 @@ def push(core: Core) -> None:
         due = [
             identity
             for identity, watcher in watchers.items()
-            if not record.is_live or core.now_s - watcher.sent_s >= STATUS_EVERY_S
+            if record.is_settled or core.now_s - watcher.sent_s >= STATUS_EVERY_S
         ]
         if due:
             shown = status.job_status(core, record)

@@ -7,7 +7,7 @@ workers and of tasks given out, never with the size of a job.
 
 from __future__ import annotations
 
-from mapreduce.coordinator import results
+from mapreduce.coordinator import kept, results
 from mapreduce.coordinator.core import Core
 from mapreduce.coordinator.job_run import JobRun, Place, Prepared, Running
 from mapreduce.coordinator.roster import Worker
@@ -21,7 +21,7 @@ def assign(core: Core) -> None:
         return
     for _, _, job in tuple(core.hungry):
         run = core.runs[job]
-        if run.record.state is JobState.PREPARING:
+        if run.record.state in {JobState.PREPARING, JobState.KEPT} or not kept.are_there(run):
             core.sate(run.record)
             continue
         _serve(core, run)
@@ -61,6 +61,8 @@ def _start(core: Core, run: JobRun, place: Place, worker: Worker) -> None:
     attempt = record.attempt(*place, number)
     if stage > 0:
         results.deliver(core, run, stage - 1, worker)
+    else:
+        results.deliver_kept(core, run, worker)
     run.start(place, Running(number, worker.id))
     core.roster.occupy(worker, attempt)
     # Copies: the totals go on changing, and this message is encoded later.

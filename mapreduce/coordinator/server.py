@@ -82,7 +82,11 @@ class CoordinatorServer:
         self.address = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._pipe = os.pipe()
         loop = _Loop(coordinator, journal, blobs, socket, self._pipe[0])
-        self._thread = threading.Thread(target=self._run, args=(loop, context), name="mapreduce-coordinator")
+        # An embedded one must not keep its program from ending, which stops it at its exit.
+        daemon = not self._durable
+        self._thread = threading.Thread(
+            target=self._run, args=(loop, context), name="mapreduce-coordinator", daemon=daemon
+        )
         self._thread.start()
 
     def _run(self, loop: _Loop, context: zmq.Context[zmq.Socket[bytes]]) -> None:
@@ -262,7 +266,7 @@ class _Loop:
             case GetLogs():
                 self._get_logs(identity, envelope.number, message)
             case Submit(spec):
-                missing = self._blobs.missing((spec.code, spec.plan, spec.probe))
+                missing = self._blobs.missing(spec.blobs)
                 self._handle(Received(identity, envelope, missing))
             case _:
                 self._handle(Received(identity, envelope))

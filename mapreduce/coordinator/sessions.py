@@ -165,6 +165,8 @@ def inventory(core: Core, worker: Worker, message: Inventory) -> None:
     _lose_attempts(core, worker, alive, f"worker {worker.label} has never heard of it, or has lost it")
     _agree_on_results(core, worker, holdings)
     for run in tuple(core.runs.values()):
+        if not run.record.is_live:
+            continue  # the end of one before was its end too
         jobs.ask_to_prepare(core, run, worker)
         if run.prepared[worker.id] is Prepared.READY:
             jobs.start_when_prepared(core, run)

@@ -109,7 +109,7 @@ class Coordinator:
     def blobs_in_use(self) -> frozenset[str]:
         """The SHA-256 sums of all blobs that a live job needs."""
         specs = [run.record.spec for run in self._core.runs.values()]
-        return frozenset(sha256 for spec in specs for sha256 in (spec.code, spec.plan, spec.probe))
+        return frozenset(sha256 for spec in specs for sha256 in spec.blobs)
 
     @property
     def core(self) -> Core:
@@ -159,4 +159,5 @@ class Coordinator:
             sessions.lose(core, worker, "it was silent for longer than its lease")
         for worker in due:
             core.beat(worker)
+        jobs.end_idle(core)
         requests.tick(core)

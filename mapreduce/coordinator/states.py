@@ -15,6 +15,7 @@ class JobState(enum.StrEnum):
     PREPARING = "preparing"  # the workers fetch its code and look whether they see its files
     RUNNING = "running"  # its steps, one after the other
     COMMITTING = "committing"  # all tasks are committed; the job commit moves the parts into place
+    KEPT = "kept"  # all tasks are committed; the results stay on the workers, for other jobs to read
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -23,11 +24,12 @@ class JobState(enum.StrEnum):
 ENDED = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED})
 
 # A commit that finds a part damaged sends its job back to RUNNING. It is not cancelled any more: half of its parts may
-# be in place.
+# be in place. A kept job goes back to RUNNING when some of its results are lost; to end it is to be done with it.
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.PREPARING: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset({JobState.COMMITTING, JobState.FAILED, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset({JobState.COMMITTING, JobState.KEPT, JobState.FAILED, JobState.CANCELLED}),
     JobState.COMMITTING: frozenset({JobState.RUNNING, JobState.DONE, JobState.FAILED}),
+    JobState.KEPT: frozenset({JobState.RUNNING, JobState.DONE}),
     JobState.DONE: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mapreduce.coordinator import kept
 from mapreduce.coordinator.core import Core
 from mapreduce.coordinator.job_run import JobRun, Prepared
 from mapreduce.coordinator.records import JobRecord
@@ -48,13 +49,21 @@ def job_status(core: Core, record: JobRecord) -> JobStatus:
         warnings=record.warnings,
         failure=record.failure,
         waiting_for=waiting_for(core, run) if run else "",
-        elapsed_s=core.now_s - run.started_s if run else core.elapsed_s.get(record.id, 0.0),
+        elapsed_s=core.elapsed_s.get(record.id, 0.0) if record.is_settled or not run else core.now_s - run.started_s,
         attempts_failed=record.attempts_failed,
         submitted_ms=spec.submitted_ms,
         submitter=spec.submitter,
         priority=spec.priority,
         log_entries=log.entries if log else 0,
+        kept_bytes=_kept_bytes(record),
     )
+
+
+def _kept_bytes(record: JobRecord) -> int:
+    """How large the parts are that a job keeps."""
+    if record.state is not JobState.KEPT:
+        return 0
+    return sum(commit.done.part.size for commit in record.stages[-1].commits.values() if commit.done.part is not None)
 
 
 def _steps(record: JobRecord, run: JobRun | None) -> tuple[StepStatus, ...]:
@@ -77,7 +86,7 @@ def _steps(record: JobRecord, run: JobRun | None) -> tuple[StepStatus, ...]:
 def waiting_for(core: Core, run: JobRun) -> str:
     """Say what a job waits for; "" while something of it moves."""
     workers = list(core.roster.ready())
-    if run.running:
+    if run.running or run.record.state is JobState.KEPT:
         return ""
     if not workers:
         away = [worker for worker in core.roster.workers.values() if not worker.ready]
@@ -91,6 +100,9 @@ def waiting_for(core: Core, run: JobRun) -> str:
             return f"{_name(asked)} to prepare the job"
         reason = next(iter(run.left_out.values()), "")
         return f"a worker that can run the job: {_name(workers)} cannot ({clip(reason, PAGE_FAILURE_BYTES)})"
+    if not kept.are_there(run):
+        made_again = [record.id for record in run.kept if record is not None and record.state is not JobState.KEPT]
+        return f"what was lost of the kept results of {_list('job', made_again)} to be made again"
     return _busy(core, run, able)
 
 

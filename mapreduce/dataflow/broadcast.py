@@ -6,6 +6,7 @@ right input's own mapper, as a task of its own (behind the last map task), so th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
@@ -16,7 +17,7 @@ import polars as pl
 from mapreduce.dataflow.cogroup import Side
 from mapreduce.dataflow.columns import Batch, Lane, common_lane, concat, encode_keys, key_series, regroup, ungroup
 from mapreduce.dataflow.context import Context
-from mapreduce.dataflow.join_task import Coded, Matched, kept, paired
+from mapreduce.dataflow.join_task import Coded, Matched, kept, paired, warn_of_strangers
 from mapreduce.dataflow.segments import Positions
 from mapreduce.dataflow.sinks import Sink, Written, keys_alone
 from mapreduce.joins import Join
@@ -51,6 +52,11 @@ class Table:
             self._lengths = lists.list.len().to_numpy().astype(np.int64)
         self._starts = np.cumsum(self._lengths) - self._lengths
         self._rows: dict[Lane, dict[Any, int]] = {}
+
+    @property
+    def lanes(self) -> set[Lane]:
+        """That of its keys, if it has any."""
+        return {self._lane} if len(self._lengths) else set()
 
     def find(self, keys: pl.Series, lane: Lane) -> tuple[Positions, Positions]:
         """Where the values of each key begin, and how many there are: 0 for a key that is not there."""
@@ -100,13 +106,15 @@ class Collected:
 class BroadcastSink:
     """Joins the left input's records to a table, in their order, and hands the results on."""
 
-    def __init__(self, join: Join, context: Context, sink: Sink) -> None:
+    def __init__(self, join: Join, context: Context, sink: Sink, names: Sequence[str]) -> None:
         self._how = join.how
         self._context = context
         self._sink = sink
         self._table: Table | None = None
         self._counted = False
         self._emitted = 0
+        self._names = names
+        self._lanes: set[Lane] = set()
 
     def join_to(self, table: Table, *, counted: bool) -> None:
         """Say which table to join to, and whether this task accounts for its loading. Before any record."""
@@ -116,6 +124,7 @@ class BroadcastSink:
         """Take rows of the left input, in emission order."""
         assert self._table is not None, "nothing to join to yet"
         flat = ungroup(batch)
+        self._lanes.add(flat.key_lane)
         keys, values, rows = flat.frame["key"], flat.frame["value"], flat.rows()
         starts, lengths = self._table.find(keys, flat.key_lane)
         places, ones = np.arange(rows), np.ones(rows, dtype=np.int64)
@@ -134,6 +143,8 @@ class BroadcastSink:
         """Write all that is left."""
         written = self._sink.finish()
         written.records_out = self._emitted
+        if self._table is not None:
+            warn_of_strangers(self._context, self._names, [self._lanes, self._table.lanes])
         if self._counted and self._table is not None:
             loaded = self._table.loaded
             written.records_in, written.bytes_in = loaded.records, loaded.bytes

@@ -107,7 +107,8 @@ class FrameCombiner:
 
     def _combine(self, piece: Batch) -> list[Batch]:
         try:
-            combined = list(batches_of(self._function(frame_of(piece)), self._who))
+            # Sorted, since Polars' group_by has no order of its own, and by the order of rows the next frames are cut.
+            combined = list(batches_of(self._function(frame_of(piece)), self._who, by_key=True))
             for batch in combined:
                 self._check_keys(batch, piece)
         except (Exception, SystemExit):
@@ -117,12 +118,13 @@ class FrameCombiner:
         return combined
 
     def _check_keys(self, batch: Batch, piece: Batch) -> None:
-        given, own = batch.frame["key"], piece.frame["key"]
-        if batch.key_lane is not piece.key_lane or batch.key_lane is Lane.FLOAT:  # NaN is in nothing
-            given, own = encode_keys(given, batch.key_lane), encode_keys(own, piece.key_lane)
-        foreign = batch.frame["key"].filter(~given.is_in(own.unique()))
-        if foreign.len():
-            key = keys_list(foreign.head(1), batch.key_lane)[0]
+        given, own, lane = batch.frame["key"], piece.frame["key"], batch.key_lane
+        if lane is not piece.key_lane:
+            given, own, lane = encode_keys(given, lane), encode_keys(own, piece.key_lane), Lane.ENCODED
+        # For Polars' joins a NaN is equal to itself.
+        foreign = given.to_frame("key").join(own.to_frame("key"), on="key", how="anti", maintain_order="left")
+        if foreign.height:
+            key = keys_list(foreign["key"].head(1), lane)[0]
             msg = (
                 f"{self._who} was called with a frame of {piece.rows():,} rows, none of which has the key "
                 f"{shorten(key):.200}, and gave a row with it: a combiner may give keys of its frame only; change keys "

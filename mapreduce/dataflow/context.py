@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from mapreduce import config
+from mapreduce.dataflow.no_outputs import NoOutputs, Output
 from mapreduce.errors import RecordError
+from mapreduce.side_files import TravelledFiles
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mapreduce.plan import AttemptId
 
 Place = tuple[str, int | None]  # an input path and a byte offset in it, if known
@@ -57,6 +61,18 @@ def _check_counter_name(name: object) -> None:
         raise RecordError(f"a counter's name is text, and {name!r} has a lone surrogate, which no encoding takes")
 
 
+class PreviousCounters(dict[str, int]):
+    """Counters of earlier steps."""
+
+    def __missing__(self, name: object) -> int:
+        """Raise RecordError for what no step has counted: 0 would hide a name that is misspelt."""
+        known = ", ".join(map(repr, self)) or "nothing"
+        raise RecordError(
+            f"the steps before have not counted {name!r:.200}, but {known:.500}: write "
+            f"ctx.previous.counters.get({name!r:.200}, 0) if that may be"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Previous:
     """What the earlier steps left: `counters` of all of them, added up by name; `steps` those of each, in order."""
@@ -66,7 +82,7 @@ class Previous:
     @property
     def counters(self) -> dict[str, int]:
         """The counters of all earlier steps, added up by name."""
-        total: dict[str, int] = {}
+        total = PreviousCounters()
         for step in self.steps:
             for name, count in step.items():
                 total[name] = total.get(name, 0) + count
@@ -122,9 +138,11 @@ class Warnings:
 class Context:
     """What one attempt shows to the user's functions (their keyword-only parameter `ctx`).
 
-    Attributes: `counters` (committed attempts count once), `params` (the job's parameters), `task` (such as "map 3"),
+    Attributes: `counters` (committed attempts count once), `params` (the job's parameters), `files` (the paths of the
+    files that travelled with the job, by their names), `task` (such as "map 3"),
     `index` (the task's number within its step), `attempt` (the number of this try: it differs between retries, so
-    results must not depend on it), `previous` (the earlier steps' counters).
+    results must not depend on it), `previous` (the earlier steps' counters), `outputs` (the job's named outputs, where
+    results are made).
     """
 
     def __init__(
@@ -135,9 +153,12 @@ class Context:
         params: Mapping[str, Any] | None = None,
         previous: tuple[Mapping[str, int], ...] = (),
         site: Site | None = None,
+        files: Mapping[str, Path] | None = None,
     ) -> None:
         self.counters = Counters()
+        self.outputs: Mapping[str, Output] = NoOutputs(str(attempt.task))
         self.params: Mapping[str, Any] = dict(params or {})
+        self.files: Mapping[str, Path] = TravelledFiles(files or {})
         self.previous = Previous(previous)
         self.task = str(attempt.task)
         self.index = attempt.task.index
@@ -158,7 +179,10 @@ class Context:
         """The byte offset of the record at hand in its (decompressed) file; raises like `path`."""
         offset = self._place()[1]
         if offset is None:
-            raise RecordError("ctx.offset is not known here: it is a mapper's, while it is at work on a record")
+            raise RecordError(
+                "ctx.offset is not known here: it is a mapper's, while it is at work on a record of a format that has "
+                "byte offsets (Text, JsonLines, Csv)"
+            )
         return offset
 
     @property
@@ -190,6 +214,12 @@ class Context:
 def printable(text: str) -> str:
     """Escape lone surrogates, which nothing that is UTF-8 takes."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def kind_of(thing: object) -> str:
+    """Give the type of a thing with its article, for sentences."""
+    name = type(thing).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def shorten(thing: object) -> str:

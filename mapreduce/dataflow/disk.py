@@ -21,6 +21,12 @@ def file_checksum(path: str | Path) -> str:
     return total.hexdigest()
 
 
+def sync_file(path: str | Path) -> None:
+    """Make a file's bytes durable."""
+    with Path(path).open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: str | Path) -> None:
     """Make renames and new names in a folder durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -14,7 +14,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from mapreduce.calls import Call, in_role
 from mapreduce.dataflow.columns import Batch, make_batch
-from mapreduce.dataflow.context import Site, shorten
+from mapreduce.dataflow.context import Site, kind_of, shorten
 from mapreduce.dataflow.keys import normalise_key
 from mapreduce.dataflow.values import SCALARS, Encoded, encode_value
 from mapreduce.errors import KeyTypeError, RecordError, SecondPassError, ValueTypeError
@@ -212,7 +212,7 @@ class Emitter:
 
     def refuse_pair(self, pair: Any) -> NoReturn:
         """Say why something is no pair, and what to write instead."""
-        what = f"{self._who} emitted {shorten(pair):.200}, a {type(pair).__name__}; "
+        what = f"{self._who} emitted {shorten(pair):.200}, {kind_of(pair)}; "
         if type(pair) is tuple:
             fix = f"it has {len(pair)} elements, a pair has two: `yield key, value`; several values go into a tuple"
         elif isinstance(pair, (str, bytes)):
@@ -226,7 +226,7 @@ class Emitter:
         raise RecordError(what + fix)
 
     def _refuse_result(self, result: Any) -> NoReturn:
-        what = f"{self._who} returned {shorten(result):.200}, a {type(result).__name__}; "
+        what = f"{self._who} returned {shorten(result):.200}, {kind_of(result)}; "
         if isinstance(result, tuple):
             fix = self._fix[tuple]
         elif isinstance(result, (str, bytes, bytearray)):

@@ -8,11 +8,10 @@ from mapreduce.config import FAILURE_TEXT_CHARS
 from mapreduce.dataflow.context import Site
 from mapreduce.dataflow.disk import DISK_ERRORS
 from mapreduce.dataflow.setup import TaskSetup
-from mapreduce.dataflow.text import BadRecord
+from mapreduce.dataflow.text import UnreadableRecord
 from mapreduce.errors import DiskFullError, InputLostError, MapReduceError, RecordError
 from mapreduce.plan import Failure, FailureKind
-from mapreduce.project import is_engine_file, is_library_file
-from mapreduce.tracebacks import user_traceback
+from mapreduce.tracebacks import raised_by_user, user_traceback
 
 MESSAGE_CHARS = 1000  # of the one line that says what happened
 
@@ -22,7 +21,7 @@ def failure_of(exc: BaseException, setup: TaskSetup) -> Failure:
     kind = _kind_of(exc, setup.site)
     users = kind is FailureKind.USER
     site = setup.site if users else Site(path=setup.site.path)
-    path, offset = (exc.path, exc.offset) if isinstance(exc, BadRecord) else (site.path, site.offset)
+    path, offset = (exc.path, exc.offset) if isinstance(exc, UnreadableRecord) else (site.path, site.offset)
     return Failure(
         kind=kind,
         message=_message(exc, kind),
@@ -45,21 +44,13 @@ def _kind_of(exc: BaseException, site: Site) -> FailureKind:
     if isinstance(exc, RecordError):
         return FailureKind.USER
     # What a user's function raises is the user's, an engine's error among them (a job that runs a job, say).
-    if site.users or (site.users is None and _raised_by_user(exc)) or isinstance(exc, SystemExit):
+    if site.users or (site.users is None and raised_by_user(exc)) or isinstance(exc, SystemExit):
         return FailureKind.USER
     if isinstance(exc, MemoryError):
         return FailureKind.DIED  # as if the system had killed the process: there may be more memory at another time
     if isinstance(exc, OSError) and exc.errno in DISK_ERRORS:
         return FailureKind.DISK
     return FailureKind.FATAL
-
-
-def _raised_by_user(exc: BaseException) -> bool:
-    """Whether the innermost frame that is no library's is the user's."""
-    frames = traceback.extract_tb(exc.__traceback__)
-    owned = (frame.filename for frame in reversed(frames) if not is_library_file(frame.filename))
-    innermost = next(owned, None)
-    return innermost is not None and not is_engine_file(innermost)
 
 
 def _message(exc: BaseException, kind: FailureKind) -> str:

@@ -9,18 +9,21 @@ columns: each makes the column of its own states, which are then put together, o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import polars as pl
 
-from mapreduce.aggregators import Aggregator, Count, Several
+from mapreduce.aggregators import Aggregator, BuiltIn, Count, Several
 from mapreduce.dataflow.columns import Batch, Lane, concat, keys_list, value_series, values_list
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.kernels import BY_METHODS, KERNELS, Column, Kernel, fields_of
 from mapreduce.dataflow.segments import Segments, by_hash, by_neighbours
+from mapreduce.dataflow.values import encode_value
+from mapreduce.errors import MapReduceError, ValueTypeError
 from mapreduce.plan import Limits
 from mapreduce.several import Fields, Together, on_stream
+from mapreduce.tracebacks import raised_by_user
 
 PARTIAL_BYTES = 4  # the sort buffer over this: what partials may hold beside it
 
@@ -113,11 +116,41 @@ class Fold:
         try:
             for start, end in zip(part.starts.tolist(), ends.tolist(), strict=True):
                 folded.append(fold(values[start:end]))
-        except Exception:
-            key = keys_list(part.keys.slice(len(folded), 1), part.key_lane)[0]
-            self._site.blame(repr(self._aggregator), shorten(key))
+        except Exception as error:
+            self._blame(part, len(folded))
+            if _is_of_types(error) and isinstance(self._aggregator, (BuiltIn, Several)) and not raised_by_user(error):
+                msg = (
+                    f"{self._aggregator!r} cannot fold the values of this key: {type(error).__name__}: {error}; yield "
+                    "numbers of one kind that are not so large, or write a reducer function"
+                )
+                raise ValueTypeError(msg) from error
             raise
-        return value_series(folded)
+        try:
+            column = value_series(folded)
+        except ValueTypeError:
+            column = None  # raised again below, for the one that cannot be kept
+        return column or self._refuse(part, folded)
+
+    def _refuse(self, part: Segments, folded: list[Any]) -> NoReturn:
+        """Raise a ValueTypeError that says which state, or result, cannot be kept."""
+        for row, made in enumerate(folded):
+            try:
+                encode_value(made)
+            except ValueTypeError as error:
+                key = self._blame(part, row)
+                msg = f"{self._aggregator!r} made what cannot be kept, of the key {key:.200}: {error}"
+                raise ValueTypeError(msg) from error
+        raise AssertionError("a column of states was refused, but none of them is")
+
+    def _blame(self, part: Segments, row: int) -> str:
+        key = shorten(keys_list(part.keys.slice(row, 1), part.key_lane)[0])
+        self._site.blame(repr(self._aggregator), key)
+        return key
+
+
+def _is_of_types(error: Exception) -> bool:
+    """Whether an exception may come of values that do not go together, or are too large: what Python itself raises."""
+    return isinstance(error, (TypeError, ValueError, ArithmeticError)) and not isinstance(error, MapReduceError)
 
 
 def _batch(part: Segments, column: Column) -> Batch:

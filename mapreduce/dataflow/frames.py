@@ -27,7 +27,7 @@ from mapreduce.dataflow.columns import (
     value_series,
     values_list,
 )
-from mapreduce.dataflow.context import shorten
+from mapreduce.dataflow.context import kind_of, shorten
 from mapreduce.dataflow.keys import INT64_MAX, INT64_MIN, normalise_key
 from mapreduce.dataflow.shuffle.sizes import cut
 from mapreduce.errors import KeyTypeError, RecordError, ValueTypeError
@@ -198,8 +198,9 @@ def batch_of(frame: Any, who: str) -> Batch:
 
 
 def _no_frame(given: Any, who: str) -> str:
-    shown = "" if isinstance(given, (pl.Series, pl.LazyFrame)) else f"{shorten(given):.200}, "  # those fill many lines
-    what = f"{who} gave {shown}a {type(given).__name__}; with frames=True it gives Polars frames"
+    text = shorten(given)
+    shown = "" if "\n" in text else f"{text:.200}, "  # Polars' objects fill many lines
+    what = f"{who} gave {shown}{kind_of(given)}; with frames=True it gives Polars frames"
     if isinstance(given, pl.LazyFrame):
         return f"{what}: write frame.collect()"
     return f"{what} with the columns 'key' and 'value', one or several (yielded), or None for nothing"

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mapreduce.dataflow.codecs import Codec, codec_of
@@ -20,7 +20,7 @@ from mapreduce.dataflow.encoding import find_encoding
 from mapreduce.dataflow.manifest_file import MANIFEST, manifest_of, read_manifest
 from mapreduce.errors import InputError
 from mapreduce.formats import Files, Format, JsonLines, Records, Text
-from mapreduce.plan import Piece, Split
+from mapreduce.plan import EVERY_PART, Piece, Split
 
 SPLITS_WANTED = 64  # of a small job: enough to keep the slots of a few machines busy
 SPLIT_MIN_BYTES = 4 << 20  # below, starting a task costs more than its work
@@ -44,16 +44,30 @@ class InputFile:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptParts:
+    """The kept result of the job that is `number` in the reading job's `reads`: its parts, and their bytes in all."""
+
+    number: int
+    parts: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class InputFiles:
-    """The files of one input of a job, and how they are read."""
+    """The files of one input of a job, and how they are read; or a kept result, which has no files.
+
+    With `typed` they are a former result's typed records, whatever the job says of this input.
+    """
 
     files: tuple[InputFile, ...]
     format: Format
+    typed: bool = False
+    kept: KeptParts | None = None
 
     @property
     def size(self) -> int:
         """Bytes of all files, as they lie on disk."""
-        return sum(file.size for file in self.files)
+        return sum(file.size for file in self.files) if self.kept is None else self.kept.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +105,9 @@ def _paths_of(argument: str, *, typed: bool) -> Iterator[str]:
         yield from _below(path, typed=typed)
         return
     if not glob.has_magic(argument):
-        raise InputError(f"no such input: {argument} ({path})")
+        rest = argument.partition("=")[2]
+        hint = f"; the job has one input, without a name: write {rest}" if rest and os.path.lexists(rest) else ""
+        raise InputError(f"no such input: {argument} ({path}){hint}")
     # Of the argument as given: the current folder's own name may hold wildcards.
     found = glob.glob(argument, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute patterns
     matches = [os.path.abspath(match) for match in found if _is_meant(argument, match)]  # noqa: PTH100 - as above
@@ -207,16 +223,22 @@ def plan_inputs(
         _check_file_sizes(given)
     mapped = inputs if broadcast is None else inputs[:-1]
     size = _default_size(sum(given.size for given in inputs)) if split_size is None else split_size
-    cut = [
-        plan_splits(given.files, size, encoding, input_format=given.format, number=number)
-        for number, given in enumerate(mapped)
-    ]
+    cut = [_cut(given, size, encoding, number) for number, given in enumerate(mapped)]
     splits = tuple(split for splits in cut for split in splits)
     maps = [len(splits) for splits in cut] + [0] * (len(inputs) - len(mapped))
     if not splits:
         splits, maps[0] = (Split(()),), 1
     extra = None if broadcast is None else _broadcast_split(inputs[-1], broadcast, encoding, len(inputs) - 1)
     return InputSplits(splits, tuple(maps), extra)
+
+
+def _cut(given: InputFiles, size: int, encoding: str, number: int) -> tuple[Split, ...]:
+    """The splits of one input; of a kept result one for each part."""
+    kept = given.kept
+    if kept is not None:
+        return tuple(Split((), number, kept=(kept.number, part)) for part in range(kept.parts))
+    splits = plan_splits(given.files, size, encoding, input_format=given.format, number=number)
+    return tuple(replace(split, typed=True) for split in splits) if given.typed else splits
 
 
 def _check_file_sizes(given: InputFiles) -> None:
@@ -240,7 +262,8 @@ def _broadcast_split(given: InputFiles, most: int, encoding: str, number: int) -
         Piece(file.path, 0, file.size, file.size, file.mtime_ns, is_whole(file.path, encoding, given.format))
         for file in given.files
     )
-    return Split(tuple(pieces), number)
+    kept = None if given.kept is None else (given.kept.number, EVERY_PART)
+    return Split(tuple(pieces), number, given.typed, kept)
 
 
 def plan_splits(

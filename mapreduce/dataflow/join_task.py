@@ -8,7 +8,7 @@ values are held, up to a bound in memory and beyond it in a file, and the left o
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import polars as pl
 
 from mapreduce.dataflow.cogroup import Groups, LargeGroup, Side, Stream
 from mapreduce.dataflow.columns import Batch, Lane, encode_values
+from mapreduce.dataflow.context import Context
 from mapreduce.dataflow.segments import Positions
 from mapreduce.dataflow.shuffle.block_file import BlockFileWriter, open_slice, read_blocks
 from mapreduce.dataflow.sinks import NOTHING
@@ -145,6 +146,19 @@ def kept(how: str, keys: pl.Series, key_lane: Lane, left: Side, right_lengths: P
     chosen = there[rows]
     frame = pl.DataFrame([keys.gather(rows[chosen]).alias("key"), left.values.filter(pl.Series(chosen)).alias("value")])
     return Batch(frame, key_lane, left.lane)
+
+
+def warn_of_strangers(context: Context, names: Sequence[str], lanes: Sequence[set[Lane]]) -> None:
+    """Warn where no key of one input can be one of the other, by their types: `lanes` are those of each one's keys."""
+    left, right = lanes
+    if left and right and not left & right and Lane.ENCODED not in left | right:
+        shown = [
+            f"{name}: {', '.join(sorted(lane.value for lane in side))}" for name, side in zip(names, lanes, strict=True)
+        ]
+        context.warn(
+            f"the keys of the joined inputs are of different types ({'; '.join(shown)}), so none has a match: let both "
+            "mappers give one type, such as int(key)"
+        )
 
 
 class JoinLoop:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -59,12 +60,12 @@ def read_replaced(temporary: Path) -> Replaced | None:
 
 def prepare_output(
     output: str | Path, job: str, overwrite: bool, outputs: Sequence[str] = (), disk: Disk | None = None
-) -> None:
+) -> tuple[str, ...]:
     """Reserve an output folder for a job: make it and `_tmp-JOB` in it. May be repeated for the same job.
 
-    `outputs` are the names of the job's named outputs, its sub-folders. Raises OutputError if something is there
-    already (with `overwrite`: something that is no job's output), or if the folder cannot be made or written;
-    DiskFullError.
+    `outputs` are the names of the job's named outputs, its sub-folders. Gives the folders that it made, the innermost
+    first. Raises OutputError if something is there already (with `overwrite`: something that is no job's output), or if
+    the folder cannot be made or written; DiskFullError.
     """
     disk = disk or Disk()
     folder = Path(output).absolute()
@@ -73,7 +74,7 @@ def prepare_output(
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"the output {folder} is a file: name a folder")
         if temporary.is_dir():
-            return
+            return tuple(_read_reserved(temporary).made)
         if folder.is_dir():
             _refuse_occupied(folder, overwrite, outputs)
         made = [str(path) for path in (folder, *folder.parents) if not path.exists()]
@@ -83,6 +84,12 @@ def prepare_output(
         disk.sync_folder(folder)
     except OSError as error:
         raise unwritable(folder, error) from error
+    return tuple(made)
+
+
+def _read_reserved(temporary: Path) -> Reserved:
+    data = read_bytes(temporary / RESERVED_FILE)
+    return Reserved(**json.loads(data)) if data else Reserved([], overwrite=True, outputs=[])
 
 
 def _refuse_occupied(folder: Path, overwrite: bool, outputs: Sequence[str]) -> None:
@@ -138,24 +145,25 @@ def _occupied(folder: Path, ours: list[str], strange: list[str]) -> str:
 # --------------------------------------------------------------------------------------------------- cleaning up
 
 
-def remove_attempts(output: str | Path, job: str) -> None:
+def remove_attempts(output: str | Path, job: str, made: Sequence[str] = ()) -> None:
     """Clean up after a job that failed or was cancelled. A finished commit, or another job's output, stays.
 
     Removes its attempts' files, the parts that a half commit had moved, and the folders that the job made, if they
-    are empty; brings back the manifests that a half commit had replaced. Raises OutputError, DiskFullError.
+    are empty; brings back the manifests that a half commit had replaced. `made`, of `prepare_output`, tells of these
+    folders also where another cleaner was stopped after it had begun. Raises OutputError, DiskFullError.
     """
     folder = Path(output)
     temporary = temporary_folder(folder, job)
     try:
-        data = read_bytes(temporary / RESERVED_FILE)
-        reserved = Reserved(**json.loads(data)) if data else Reserved([], overwrite=True, outputs=[])
+        reserved = _read_reserved(temporary)
         if temporary.is_dir():
             _remove_half_commit(folder, job, reserved)
             Disk().remove_tree(temporary)
-        for path in reserved.made:
-            Path(path).rmdir()
+        for path in reserved.made or made:
+            with suppress(FileNotFoundError):  # another cleaner was quicker
+                Path(path).rmdir()
     except FileNotFoundError:
-        return  # another cleaner was quicker
+        return  # as above
     except OSError as error:
         if error.errno in NOT_EMPTY:
             return  # something else lies in a folder that we made: it stays

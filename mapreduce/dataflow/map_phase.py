@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mapreduce.aggregators import Aggregator
-from mapreduce.calls import Call
-from mapreduce.dataflow.combine import Combiner
-from mapreduce.dataflow.context import Context, shorten
+from mapreduce.dataflow.broadcast import BROADCAST, BroadcastSink, Collected, Loaded, Table
+from mapreduce.dataflow.combine import Combiner, FrameCombiner
+from mapreduce.dataflow.context import Context
 from mapreduce.dataflow.fold import Fold
-from mapreduce.dataflow.map_task import MapLoop, Source
+from mapreduce.dataflow.map_task import FramesLoop, MapLoop
+from mapreduce.dataflow.placement import placement_of, value_order
+from mapreduce.dataflow.readers import reader_for
+from mapreduce.dataflow.records import batched
 from mapreduce.dataflow.setup import TaskSetup
 from mapreduce.dataflow.shuffle.block_file import Slice
 from mapreduce.dataflow.sinks import PartSink, ShuffleSink, Sink
-from mapreduce.dataflow.text import TextReader
-from mapreduce.plan import Split
+from mapreduce.dataflow.source import Source
+from mapreduce.formats import Records
+from mapreduce.joins import Join
+from mapreduce.plan import AttemptId, Split
 
 if TYPE_CHECKING:
-    from mapreduce.dataflow.shuffle.partition import Partitioner
     from mapreduce.step import InputPlan
 
 
@@ -28,45 +33,68 @@ def input_of(setup: TaskSetup, split: Split | None) -> InputPlan:
 
 
 def make_source(setup: TaskSetup, split: Split | None, parts: Sequence[Slice]) -> Source:
-    """What the task reads: the records of a split, or parts of the step before."""
-    if split is None:
+    """What the task reads: the records of a split, or parts of the step before or of a kept result."""
+    if split is None or split.kept is not None:
         return Source(None, parts)
-    options = setup.options
-    return Source(TextReader(split, options.encoding, options.encoding_errors, options.limits), parts)
+    input_format = Records() if split.typed else setup.plan.inputs[split.input].format
+    return Source(reader_for(input_format, split, setup.options), parts)
 
 
 def make_sink(setup: TaskSetup, context: Context, source: InputPlan) -> Sink:
     """Where the task's pairs go."""
     plan, options = setup.plan, setup.options
-    if plan.reducer is None:
-        return PartSink(setup.attempt, setup.scratch, options, keys=source.mapper_kind != "records")
-    partitioner: Partitioner | None = None
-    if isinstance(plan.partitioner, Call):
-        partitioner = _partitioner(setup, plan.partitioner, context)
-    fold = combiner = None
+    if plan.map_only:
+        part = PartSink(setup.attempt, setup.scratch, options, keys=source.mapper_kind != "records", site=setup.site)
+        context.outputs = context.outputs if part.outputs is None else part.outputs
+        return (
+            BroadcastSink(plan.reducer, context, part, [source.name for source in plan.inputs])
+            if isinstance(plan.reducer, Join)
+            else part
+        )
+    fold: Fold | None = None
+    combiner: Combiner | FrameCombiner | None = None
     if isinstance(plan.reducer, Aggregator):
-        fold = Fold(plan.reducer, setup.site)
+        task = setup.attempt.task
+        fold = Fold(plan.reducer, setup.site, stream=f"{task.step}/{task.index}")
     elif plan.combiner is not None:
-        combiner = Combiner(plan.combiner, setup.bound(plan.combiner, context)[0], setup.site, options.limits)
-    return ShuffleSink(setup.attempt, setup.scratch, options, partitioner=partitioner, fold=fold, combiner=combiner)
+        function = setup.bound(plan.combiner, context)[0]
+        if plan.frames:
+            combiner = FrameCombiner(plan.combiner, function, setup.site)
+        else:
+            combiner = Combiner(plan.combiner, function, setup.site, options.limits)
+    return ShuffleSink(
+        setup.attempt,
+        setup.scratch,
+        options,
+        placement=placement_of(setup, context),
+        order=value_order(setup, context),
+        fold=fold,
+        combiner=combiner,
+    )
 
 
-def _partitioner(setup: TaskSetup, call: Call, context: Context) -> Partitioner:
-    function = setup.bound(call, context)[0]
-
-    def partition(key: Any, partitions: int) -> int:
-        try:
-            number: int = function(key, partitions)
-        except Exception:
-            setup.site.blame(call.title, shorten(key))
-            raise
-        return number
-
-    return partition
+def _broadcast_table(setup: TaskSetup) -> Table:
+    """The broadcast input, loaded once in this process by its own mapper, as if by a map task behind the last one."""
+    kept: Table | None = setup.job.kept.get(BROADCAST)
+    if kept is None:
+        assert setup.broadcast is not None, "a broadcast join without its split"
+        task = replace(setup.attempt.task, index=setup.options.steps[0].maps)
+        loading = TaskSetup(setup.job, AttemptId(task, 1), setup.scratch, setup.previous, site=setup.site)
+        context = loading.context()
+        source = make_source(loading, setup.broadcast, setup.broadcast_parts())
+        collected = Collected()
+        map_records(loading, context, input_of(loading, setup.broadcast), source, collected)
+        for warning in source.warnings:
+            context.warn(warning)
+        loaded = Loaded(source.records, source.bytes, context.counters.checked(), context.warnings)
+        kept = setup.job.kept[BROADCAST] = Table(collected.batches, loaded)
+    return kept
 
 
 def map_records(setup: TaskSetup, context: Context, plan: InputPlan, source: Source, sink: Sink) -> int:
     """Run the mapper over the source. Gives how many pairs it emitted."""
+    if isinstance(sink, BroadcastSink):
+        sink.join_to(_broadcast_table(setup), counted=setup.attempt.task.index == 0)
     call = plan.mapper
     if call is None:
         for batch in source.columns():
@@ -74,8 +102,15 @@ def map_records(setup: TaskSetup, context: Context, plan: InputPlan, source: Sou
             setup.on_progress(source.records, source.bytes)
         return source.records
     function, finish = setup.bound(call, context)
+    if plan.frames:
+        frames = FramesLoop(call, function, sink, setup.site)
+        for frame in source.frames():
+            frames.run(frame)
+            setup.on_progress(source.records, source.bytes)
+        frames.finish(finish)
+        return frames.emitted
     loop = MapLoop(call, function, sink, setup.site, setup.options.limits)
-    for records in source.read():
+    for records in source.read() if plan.batch_size is None else batched(source.read(), plan.batch_size):
         loop.run(records)
         setup.on_progress(source.records, source.bytes)
     loop.finish(finish)

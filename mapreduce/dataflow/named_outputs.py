@@ -87,15 +87,26 @@ class NamedOutput:
         except Exception as error:
             # Of an earlier record than the one at hand, so that what user code makes of the exception is no matter.
             self._site.blame(f"{self!r}.write")
-            self._broken = error
+            self._broken = self._named(error)
             raise
 
     def close(self) -> PartInfo:
         """Write what is left, and give the facts of the part."""
         self._flush()
-        writer, self._writer = self._writer, None
-        assert writer is not None, "a part is closed once"
-        return writer.close()
+        assert self._writer is not None, "a part is closed once"
+        try:
+            info = self._writer.close()
+        except ValueTypeError as error:
+            self._named(error)
+            raise
+        self._writer = None
+        return info
+
+    def _named(self, error: Exception) -> Exception:
+        """The error, which says of a value that cannot be written to which output."""
+        if isinstance(error, ValueTypeError):
+            error.args = (f"{self!r}: {error}",)
+        return error
 
     def abort(self) -> None:
         """Remove the part; does nothing after `close`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mapreduce.calls import Call
+from mapreduce.calls import Call, in_role
 from mapreduce.dataflow.context import Context, shorten
 from mapreduce.dataflow.keys import encode_key, normalise_key
 from mapreduce.dataflow.ordering import ValueOrder
@@ -33,7 +33,7 @@ def placement_of(setup: TaskSetup, context: Context) -> Placement:
     """How the step of an attempt places keys."""
     given = setup.plan.partitioner
     if isinstance(given, Call):
-        return Placement(_function(setup, given, context))
+        return Placement(_Asked(setup, given, context))
     if isinstance(given, ListPartitioner):
         parts = {encode_key(normalise_key(key)): part for key, part in given.mapping.items()}
         return Placement(Listed(parts, given.other))
@@ -45,18 +45,22 @@ def placement_of(setup: TaskSetup, context: Context) -> Placement:
     return Placement()
 
 
-def _function(setup: TaskSetup, call: Call, context: Context) -> Partitioner:
-    function = setup.bound(call, context)[0]
+class _Asked:
+    """The user's function, blamed for what it raises; `who` names it."""
 
-    def partition(key: Any, partitions: int) -> int:
+    def __init__(self, setup: TaskSetup, call: Call, context: Context) -> None:
+        self.who = in_role(call.function, "partitioner")
+        self._function = setup.bound(call, context)[0]
+        self._site = setup.site
+        self._title = call.title
+
+    def __call__(self, key: Any, partitions: int) -> int:
         try:
-            number: int = function(key, partitions)
+            number: int = self._function(key, partitions)
         except Exception:
-            setup.site.blame(call.title, shorten(key))
+            self._site.blame(self._title, shorten(key))
             raise
         return number
-
-    return partition
 
 
 def value_order(setup: TaskSetup, context: Context) -> ValueOrder | None:

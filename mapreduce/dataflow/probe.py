@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mapreduce.dataflow.inputs import InputFile
-from mapreduce.dataflow.manifest import Disk, temporary_folder
+from mapreduce.dataflow.manifest import temporary_folder
 from mapreduce.errors import InputError, OutputError
 from mapreduce.plan import Probe, ProbeFile
 
@@ -27,15 +27,17 @@ def sample(files: Sequence[InputFile], most: int = PROBE_FILES) -> list[InputFil
 def make_probe(files: Sequence[InputFile], output: str | Path, job: str) -> Probe:
     """Write a token below the output folder (after `prepare_output`), and say what workers should see.
 
-    Raises OutputError if the token cannot be written.
+    Without an output ("") the inputs are all there is to be seen. Raises OutputError if the token cannot be written.
     """
+    chosen = tuple(ProbeFile(file.path, file.size, file.mtime_ns) for file in sample(files))
+    if not output:
+        return Probe(chosen)
     token = secrets.token_hex(TOKEN_BYTES)
     path = temporary_folder(output, job) / TOKEN_FILE
     try:
-        Disk().write(path, token.encode())
+        path.write_text(token, encoding="utf-8")  # for as long as the job starts: it need not outlast a power cut
     except OSError as error:
         raise OutputError(f"the output folder {output} cannot be written: {error.strerror}") from error
-    chosen = tuple(ProbeFile(file.path, file.size, file.mtime_ns) for file in sample(files))
     return Probe(chosen, str(path), token)
 
 
@@ -84,7 +86,7 @@ def _check_output(path: Path, token: str) -> None:
         )
     trial = path.with_name(f"{TOKEN_FILE}-{secrets.token_hex(TOKEN_BYTES)}")
     try:
-        Disk().write(trial, b"")
+        trial.touch()
         trial.unlink()
     except OSError as error:
         raise OutputError(f"the output folder {output} cannot be written here: {error.strerror}. {advice}") from error

@@ -7,6 +7,7 @@ and where in it, that is.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from bisect import bisect_left
@@ -21,7 +22,7 @@ from mapreduce.dataflow.encoding import BAD_MARK
 from mapreduce.dataflow.frames import FRAME_BYTES, frame_of
 from mapreduce.dataflow.readers_csv import CsvReader
 from mapreduce.dataflow.readers_parquet import ParquetReader
-from mapreduce.dataflow.records import Frame, Records, of_pairs
+from mapreduce.dataflow.records import Frame, Records, in_file, of_pairs
 from mapreduce.dataflow.shuffle.block_file import Slice, read_blocks, read_index
 from mapreduce.dataflow.text import LineBlock, TextReader, UnreadableRecord, open_piece
 from mapreduce.errors import CorruptBlockError, InputError
@@ -134,13 +135,13 @@ class JsonLinesReader(LinesReader):
 
 
 def _firsts(block: LineBlock, kept: Sequence[int]) -> Callable[[], list[int]]:
-    """Give what works out the offsets of some lines of a block."""
+    """Give what works out the offsets of some lines of a block, once: it may be asked for each batch."""
 
     def firsts() -> list[int]:
         offsets = block.offsets()
         return [offsets[i] for i in kept]
 
-    return firsts
+    return functools.cache(firsts)
 
 
 def _places(block: LineBlock, kept: Sequence[int]) -> Callable[[int], Place]:
@@ -273,7 +274,7 @@ class FilesReader:
 
 
 def _one_file(path: str, content: Any) -> Records:
-    return Records([content], lambda: [path], lambda _i: (path, None))
+    return Records([content], lambda: [path], in_file(path))
 
 
 class RecordsReader:
@@ -288,7 +289,7 @@ class RecordsReader:
         for piece in self._split.pieces:
             for batch in self._batches(piece):
                 records = of_pairs(batch, unpickle=False)
-                records.place = _at(piece.path)
+                records.place = in_file(piece.path)
                 yield records
 
     def columns(self) -> Iterator[Batch]:
@@ -320,10 +321,6 @@ class RecordsReader:
             except CorruptBlockError as error:
                 raise InputError(f"{error}. Run the job that made it again") from error
         self.bytes_read = before + piece.size
-
-
-def _at(path: str) -> Callable[[int], Place]:
-    return lambda _i: (path, None)
 
 
 def _part_of(piece: Piece) -> Slice:

@@ -19,7 +19,7 @@ from mapreduce.dataflow.columns import Batch, make_batch
 from mapreduce.dataflow.context import Place, shorten
 from mapreduce.dataflow.encoding import BAD_MARK
 from mapreduce.dataflow.frames import FRAME_BYTES
-from mapreduce.dataflow.records import Frame, Records
+from mapreduce.dataflow.records import Frame, Records, numbered
 from mapreduce.dataflow.text import LineBlock, TextReader, UnreadableRecord
 from mapreduce.formats import Csv
 from mapreduce.plan import Piece, Split, TaskOptions
@@ -54,7 +54,7 @@ class CsvReader:
             for table, first, rows, places in self._tables(piece, BLOCK_CHARS):
                 names = table.names
                 values: list[Any] = rows if names is None else [dict(zip(names, row, strict=True)) for row in rows]
-                yield Records(values, _numbers(first, len(values)), places)
+                yield Records(values, numbered(first, len(values)), places)
 
     def columns(self) -> Iterator[Batch]:
         """Yield the records as columns of numbers and dicts (or lists)."""
@@ -99,10 +99,6 @@ def _frame_of(table: _Table, rows: list[list[str]]) -> pl.DataFrame:
     return pl.DataFrame(
         [pl.Series(name, list(texts), dtype=pl.String) for name, texts in zip(names, fields, strict=True)]
     )
-
-
-def _numbers(first: int, count: int) -> Callable[[], range]:
-    return lambda: range(first, first + count)
 
 
 class _Lines:

@@ -5,14 +5,14 @@ A row's columns and types are the file's own. Refuses files that are no Parquet,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import polars as pl
+from polars import selectors
 
 from mapreduce.dataflow.columns import OFFSET_BYTES, VIEW_BYTES, Batch, make_batch
-from mapreduce.dataflow.context import Place
 from mapreduce.dataflow.frames import FRAME_BYTES
-from mapreduce.dataflow.records import Frame, Records
+from mapreduce.dataflow.records import Frame, Records, in_file, numbered
 from mapreduce.dataflow.text import UnreadableRecord, open_piece
 from mapreduce.errors import InputError
 from mapreduce.plan import Piece, Split
@@ -39,7 +39,7 @@ class ParquetReader:
                 step = max(1, frame.height // OBJECT_SLICES)
                 for at in range(0, frame.height, step):
                     rows = frame.slice(at, step).to_dicts()
-                    yield Records(rows, _numbers(first + at, len(rows)), _place(piece.path))
+                    yield Records(rows, numbered(first + at, len(rows)), in_file(piece.path))
 
     def columns(self) -> Iterator[Batch]:
         """Yield the rows as columns of numbers and dicts."""
@@ -84,7 +84,7 @@ class ParquetReader:
             shown = ", ".join(map(repr, missing))
             msg = f"{path} has no column {shown}: its columns are {', '.join(map(repr, names)):.500}"
             raise UnreadableRecord(path, None, msg)
-        return scan.select(self._columns)
+        return scan.select(selectors.by_name(*self._columns))  # a text could be a pattern: "*", "^a.*$"
 
 
 def _collected(scan: pl.LazyFrame, path: str) -> pl.DataFrame:
@@ -97,14 +97,6 @@ def _collected(scan: pl.LazyFrame, path: str) -> pl.DataFrame:
 def _unreadable(path: str, error: BaseException) -> InputError:
     first = str(error).strip().partition("\n")[0]
     return InputError(f"{path} cannot be read as Parquet: {first:.300}")
-
-
-def _numbers(first: int, count: int) -> Callable[[], range]:
-    return lambda: range(first, first + count)
-
-
-def _place(path: str) -> Callable[[int], Place]:
-    return lambda _i: (path, None)
 
 
 def frame_bytes(frame: pl.DataFrame) -> int:

@@ -58,6 +58,16 @@ class Frame:
         return f"a frame of {self.frame.height} rows, with the columns {names:.200}"
 
 
+def numbered(first: int, count: int) -> Callable[[], range]:
+    """The first arguments of records that have numbers: so many, from `first` on."""
+    return lambda: range(first, first + count)
+
+
+def in_file(path: str) -> Callable[[int], Place]:
+    """The place of records of which only the file is known."""
+    return lambda _i: (path, None)
+
+
 def of_pairs(batch: Batch, *, unpickle: bool = True) -> Records:
     """The records of a batch."""
     flat = ungroup(batch)

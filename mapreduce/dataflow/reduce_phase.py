@@ -14,7 +14,7 @@ from mapreduce.dataflow.columns import Lane
 from mapreduce.dataflow.context import Context
 from mapreduce.dataflow.fold import Fold
 from mapreduce.dataflow.frame_task import FrameLoop
-from mapreduce.dataflow.join_task import JoinLoop
+from mapreduce.dataflow.join_task import JoinLoop, warn_of_strangers
 from mapreduce.dataflow.ordering import ordered_chunks
 from mapreduce.dataflow.reduce_task import FoldLoop, ReduceLoop
 from mapreduce.dataflow.setup import TaskSetup
@@ -34,7 +34,7 @@ def reduce_records(setup: TaskSetup, context: Context, slices: Sequence[Slice], 
     if isinstance(reducer, Aggregator):
         return _fold(setup, reducer, slices, sink)
     if isinstance(reducer, Join):
-        return _join(setup, reducer, slices, sink)
+        return _join(setup, context, reducer, slices, sink)
     assert reducer is not None, "a map-only step has no reduce tasks"
     if setup.plan.frames:
         return _frames(setup, context, reducer, slices, sink)
@@ -75,8 +75,10 @@ def _frames(setup: TaskSetup, context: Context, call: Call, slices: Sequence[Sli
     return loop.emitted
 
 
-def _join(setup: TaskSetup, join: Join, slices: Sequence[Slice], sink: Sink) -> int:
+def _join(setup: TaskSetup, context: Context, join: Join, slices: Sequence[Slice], sink: Sink) -> int:
     sides = sides_of(slices, setup.options.inputs)
+    lanes = [{part.key_lane for part in side if part.blocks} for side in sides]
+    warn_of_strangers(context, [source.name for source in setup.plan.inputs], lanes)
     with merge_folder(setup) as folder:
         loop = JoinLoop(join, sink.add, setup.options.limits, folder)
         with _side_by_side(setup, sides, folder) as rounds:

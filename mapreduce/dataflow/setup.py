@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mapreduce.calls import Call
 from mapreduce.dataflow.context import Context, Place, Site
-from mapreduce.plan import AttemptId, TaskOptions
+from mapreduce.dataflow.shuffle.block_file import Slice
+from mapreduce.plan import AttemptId, Split, TaskOptions
 
 if TYPE_CHECKING:
     from mapreduce.job import StepPlan
@@ -26,6 +27,8 @@ class TaskSetup:
 
     `scratch` is the job's scratch folder on this machine, `previous` the counters of each earlier step. `on_progress`
     is called now and then with the records and bytes read so far. `site` is where the attempt is in the user's code.
+    `broadcast` is the split that every task process loads whole, in a step that joins to it; `broadcast_parts` gives
+    what is read of it where it is a kept result.
     """
 
     job: LoadedJob
@@ -34,6 +37,8 @@ class TaskSetup:
     previous: tuple[dict[str, int], ...] = ()
     on_progress: Callable[[int, int], None] = _nothing
     site: Site = field(default_factory=Site)
+    broadcast: Split | None = None
+    broadcast_parts: Callable[[], Sequence[Slice]] = tuple
 
     @property
     def options(self) -> TaskOptions:
@@ -57,6 +62,7 @@ class TaskSetup:
             params=self.job.params,
             previous=self.previous,
             site=self.site,
+            files=self.job.files,
         )
 
     def bound(self, call: Call, context: Context) -> tuple[Callable[..., Any], Callable[[], Any] | None]:

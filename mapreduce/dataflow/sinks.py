@@ -7,38 +7,49 @@ aborted, which removes what it wrote.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
+import xxhash
 
 from mapreduce.dataflow.columns import Batch, Lane, holds_pickles, key_series
-from mapreduce.dataflow.combine import Combiner
+from mapreduce.dataflow.context import Site
 from mapreduce.dataflow.fold import Fold, Partials
 from mapreduce.dataflow.manifest import temporary_folder
+from mapreduce.dataflow.named_outputs import NamedOutputs
 from mapreduce.dataflow.outputs import PartWriter
-from mapreduce.dataflow.shuffle.block_file import BlockFileWriter
+from mapreduce.dataflow.shuffle.block_file import DIGEST_BYTES, BlockFileWriter
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
 from mapreduce.dataflow.values import encode_value
 from mapreduce.plan import AttemptId, PartInfo, TaskOptions, attempt_output_name, part_file_name, run_file_name
 
 if TYPE_CHECKING:
-    from mapreduce.dataflow.shuffle.partition import Partitioner
+    from mapreduce.dataflow.placement import Placement
 
 NOTHING = encode_value(None)  # the value of keys that come alone
 
 
 @dataclass(slots=True)
 class Written:
-    """What a sink wrote: the fields of `plan.Done` of the same names."""
+    """What a sink wrote: the fields of `plan.Done` of the same names.
+
+    `records_out` is None where what was emitted is what was written; `records_in` and `bytes_in` are what the sink
+    itself has read.
+    """
 
     shuffle_bytes: int = 0
     runs: int = 0
     digests: bytes = b""
     pickled: bool = False
     part: PartInfo | None = None
+    outputs: dict[str, PartInfo] = field(default_factory=dict)
+    records_in: int = 0
+    bytes_in: int = 0
+    records_out: int | None = None
+    bounds: bytes = b""
 
 
 class Sink(Protocol):
@@ -58,7 +69,10 @@ class Sink(Protocol):
 
 
 class ShuffleSink:
-    """Into sorted runs. A fold or a combiner collapses rows before anything is sorted, and again in the sort buffer."""
+    """Into sorted runs. A fold or a combiner collapses rows before anything is sorted, and again in the sort buffer.
+
+    An `order` gives rows the keys by which values are sorted; with it there is neither fold nor combiner.
+    """
 
     def __init__(
         self,
@@ -66,9 +80,10 @@ class ShuffleSink:
         scratch: Path,
         options: TaskOptions,
         *,
-        partitioner: Partitioner | None,
+        placement: Placement,
+        order: Callable[[Batch], Batch] | None = None,
         fold: Fold | None = None,
-        combiner: Combiner | None = None,
+        combiner: Callable[[Batch], Batch] | None = None,
     ) -> None:
         self._collapse = fold.merge if fold else combiner
         self._make_buffer = partial(
@@ -76,10 +91,13 @@ class ShuffleSink:
             scratch,
             partial(run_file_name, attempt),
             partitions=options.steps[attempt.task.step].reduces,
-            partitioner=partitioner,
+            partitioner=placement.partitioner,
+            points=placement.points,
+            composite=order is not None,
             limits=options.limits,
         )
         self._buffer: SortBuffer | None = None
+        self._order = order
         self._fold = fold
         self._pickled = False
         self._partials: Partials | None = None
@@ -100,7 +118,7 @@ class ShuffleSink:
         if self._partials is not None and self._fold is not None and self._fold.counts_only:
             self._partials.add_collapsed(self._fold.count_keys(column, lane))
         else:
-            self._take(_alone(column, lane))
+            self._take(keys_alone(column, lane))
 
     def finish(self) -> Written:
         """Write the last run."""
@@ -110,7 +128,13 @@ class ShuffleSink:
         buffer = self._buffer or self._make_buffer()
         runs = buffer.finish()
         self._finished = True
-        return Written(runs.shuffle_bytes, runs.count, runs.digests, self._pickled)
+        written = Written(runs.shuffle_bytes, runs.count, runs.digests, self._pickled, bounds=runs.bounds)
+        if self._pickled and runs.bounds:
+            # Pickles of equal values may differ, and with their sizes where runs end: not so the bounds, or readers
+            # of the earlier ones and of these would leave keys out, or have them twice.
+            written.digests = xxhash.xxh3_64_digest(runs.bounds) * (len(runs.digests) // DIGEST_BYTES)
+            written.pickled = False
+        return written
 
     def abort(self) -> None:
         """Remove the runs."""
@@ -122,22 +146,31 @@ class ShuffleSink:
         if self._buffer is None:
             # The first batch, if it is the last one too, has been collapsed already: once more would change nothing.
             self._buffer = self._make_buffer(combine=None if self._last else self._collapse)
-        self._buffer.add(batch)
+        self._buffer.add(batch if self._order is None else self._order(batch))
 
 
 class PartSink:
-    """Into a part: of the output for the job's last step, else a block file in scratch, which the next step reads.
+    """Into a part: of the output for the job's last step, else a block file in scratch, for the next step or job.
 
-    `keys=False` leaves the keys out of an output part: the results are values alone.
+    `keys=False` leaves the keys out of an output part: the results are values alone. `outputs` are the job's named
+    outputs, where the part is of the output, else None; their failures are noted in `site`.
     """
 
-    def __init__(self, attempt: AttemptId, scratch: Path, options: TaskOptions, *, keys: bool = True) -> None:
+    def __init__(
+        self, attempt: AttemptId, scratch: Path, options: TaskOptions, *, keys: bool = True, site: Site | None = None
+    ) -> None:
         self._pickled = False
         self._output: PartWriter | None = None
         self._blocks: BlockFileWriter | None = None
-        if attempt.task.step == len(options.steps) - 1:
+        self.outputs: NamedOutputs | None = None
+        if attempt.task.step == len(options.steps) - 1 and not options.keep:
             path = temporary_folder(options.output, options.job) / attempt_output_name(attempt)
-            self._output = PartWriter(path, options.output_format, keys=keys)
+            self._output = PartWriter(path, options.output_format, keys=keys, durable=options.durable)
+            try:
+                self.outputs = NamedOutputs(attempt, options, site or Site())
+            except BaseException:
+                self._output.abort()
+                raise
         else:
             self._blocks = BlockFileWriter(scratch / part_file_name(attempt), block=options.limits.block)
 
@@ -151,12 +184,14 @@ class PartSink:
 
     def add_keys(self, keys: list[Any]) -> None:
         """Take keys alone, with the value None."""
-        self.add(_alone(*key_series(keys)))
+        self.add(keys_alone(*key_series(keys)))
 
     def finish(self) -> Written:
         """Close the part; an output part is on the disk then."""
         if self._output is not None:
-            return Written(part=self._output.close(), pickled=self._pickled)
+            assert self.outputs is not None, "both are opened together"
+            named = self.outputs.close()
+            return Written(part=self._output.close(), pickled=self._pickled, outputs=named)
         assert self._blocks is not None
         info = self._blocks.close()
         # The digest of its one partition stands for the file's bytes: the blocks' checksums cover them.
@@ -167,11 +202,13 @@ class PartSink:
         """Remove the part."""
         if self._output is not None:
             self._output.abort()
+        if self.outputs is not None:
+            self.outputs.abort()
         if self._blocks is not None:
             self._blocks.abort()
 
 
-def _alone(keys: pl.Series, lane: Lane) -> Batch:
+def keys_alone(keys: pl.Series, lane: Lane) -> Batch:
     """Keys with the value None each."""
     nothing = pl.Series("value", [NOTHING], dtype=pl.Binary).new_from_index(0, keys.len())
     return Batch(pl.DataFrame([keys.alias("key"), nothing]), lane, Lane.ENCODED)

@@ -6,22 +6,23 @@ arguments: no sockets, no coordinator.
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from mapreduce.dataflow.context import Context
 from mapreduce.dataflow.failures import failure_of
-from mapreduce.dataflow.manifest import commit_job
+from mapreduce.dataflow.manifest import Granted, commit_job
 from mapreduce.dataflow.map_phase import input_of, make_sink, make_source, map_records
 from mapreduce.dataflow.reduce_phase import reduce_records
 from mapreduce.dataflow.setup import TaskSetup
 from mapreduce.dataflow.shuffle.block_file import Slice
 from mapreduce.dataflow.sinks import PartSink, Written
 from mapreduce.errors import MapReduceError
-from mapreduce.plan import AttemptId, Done, PartInfo, Split
+from mapreduce.plan import AttemptId, Done, Split
 
 __all__ = ["TaskSetup", "failure_of", "run_commit", "run_map", "run_reduce"]
 
@@ -66,7 +67,8 @@ def run_map(setup: TaskSetup, split: Split | None, parts: Sequence[Slice] = ()) 
 def run_reduce(setup: TaskSetup, slices: Sequence[Slice]) -> Done:
     """Run a reduce attempt on its partition of all runs: `slices` in the order of (map task, spill)."""
     context = setup.context()
-    sink = PartSink(setup.attempt, setup.scratch, setup.options)
+    sink = PartSink(setup.attempt, setup.scratch, setup.options, site=setup.site)
+    context.outputs = context.outputs if sink.outputs is None else sink.outputs
     total = sum(part.byte_range[1] for part in slices)
     try:
         with _calm_gc():
@@ -83,42 +85,54 @@ def run_reduce(setup: TaskSetup, slices: Sequence[Slice]) -> Done:
 def run_commit(setup: TaskSetup, sources: Sequence[CommitSource]) -> Done:
     """Run the job's commit: move the granted parts of the last step into place; may die and be run again."""
     options = setup.options
-    parts: list[tuple[Any, AttemptId, PartInfo]] = []
+    granted: list[Granted] = []
     for source in sources:
         if source.done.part is None:
             msg = f"{source.attempt} was granted without a part"
             raise MapReduceError(msg)
-        parts.append((source.attempt.task, source.attempt, source.done.part))
+        granted.append(Granted(source.attempt, source.done.part, source.done.outputs))
     facts = {
         "job": options.job,
         "committed": datetime.now(UTC).isoformat(timespec="seconds"),
-        "attempts": {str(attempt.task): attempt.number for _, attempt, _ in parts},
+        "attempts": {str(one.attempt.task): one.attempt.number for one in granted},
     }
-    warnings = commit_job(options.output, options, parts, facts)
-    return Done(records_out=sum(info.records for _, _, info in parts), warnings=tuple(warnings))
+    if options.origin:
+        facts["origin"] = dict(options.origin)
+    warnings = commit_job(options.output, options, granted, facts)
+    return Done(records_out=sum(one.part.records for one in granted), warnings=tuple(warnings))
 
 
 def _done(written: Written, context: Context, counts: tuple[int, int, int]) -> Done:
     """Put together what was made; `counts` are records in and out, and bytes in."""
     records_in, records_out, nbytes = counts
     return Done(
-        records_in=records_in,
-        records_out=records_out,
-        bytes_in=nbytes,
+        records_in=records_in + written.records_in,
+        records_out=records_out if written.records_out is None else written.records_out,
+        bytes_in=nbytes + written.bytes_in,
         shuffle_bytes=written.shuffle_bytes,
         runs=written.runs,
         digests=written.digests,
+        bounds=written.bounds,
         pickled=written.pickled,
         part=written.part,
+        outputs=written.outputs,
         counters=context.counters.checked(),
         warnings=context.warnings,
     )
 
 
+@functools.cache
+def _stays_frozen() -> bool:
+    """Whether this process began with frozen objects, as those that were forked do. Asked once: it counts them all."""
+    return gc.get_freeze_count() > 0
+
+
 @contextmanager
 def _calm_gc() -> Iterator[None]:
     """Let the collector look at what the loop makes only, and seldom; afterwards all is as before."""
-    thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
+    thresholds, frozen = gc.get_threshold(), _stays_frozen()
+    if frozen and gc.isenabled():
+        gc.collect()  # what attempts before have left in cycles would stay for ever
     gc.freeze()
     if thresholds[0]:  # a user who has switched it off wants it off
         gc.set_threshold(*GC_THRESHOLDS)

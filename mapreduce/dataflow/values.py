@@ -21,11 +21,13 @@ import functools
 import pickle
 import struct
 import zoneinfo
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from mapreduce.errors import ValueTypeError
+from mapreduce.tracebacks import raised_by_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -63,9 +65,10 @@ def encode_value(value: Any) -> bytes:
     Raises ValueTypeError, naming the type, for what cannot even be pickled.
     """
     try:
-        return _encode(value, 0)
+        data = _encode(value, 0)
     except _NotCanonicalError:
-        return PICKLE_MARK + _pickled(value)
+        data = b""  # of no value; pickled below, so that what pickle raises does not come with an error of ours
+    return data or PICKLE_MARK + _pickled(value)
 
 
 def decode_value(data: bytes, *, unpickle: bool = True) -> Any:
@@ -282,10 +285,9 @@ def _decode_time(data: bytes) -> dt.time:
 
 
 def _pickled(value: Any) -> bytes:
-    try:
+    with suppress(Exception):  # users' __reduce__ may raise anything; cloudpickle tries again and its error is raised
         return pickle.dumps(value, protocol=PICKLE_PROTOCOL)
-    except Exception:  # noqa: BLE001 - users' __reduce__ may raise anything; cloudpickle tries again and its error is raised
-        return _cloudpickled(value)
+    return _cloudpickled(value)
 
 
 def _cloudpickled(value: Any) -> bytes:
@@ -293,13 +295,13 @@ def _cloudpickled(value: Any) -> bytes:
 
     try:
         data: bytes = cloudpickle.dumps(value, protocol=PICKLE_PROTOCOL)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - as above; it becomes one of ours
         kind = type(value)
         raise ValueTypeError(
             f"a value of type {kind.__module__}.{kind.__qualname__} cannot be pickled "
             f"({type(error).__name__}: {error}): emit plain values (numbers, str, bytes, tuple, list, dict, set, "
             "datetime, Decimal, NumPy arrays)"
-        ) from error
+        ) from (error if raised_by_user(error) else None)
     return data
 
 

@@ -137,13 +137,16 @@ class SessionEnded:
 
 @dataclass(frozen=True, slots=True)
 class PrepareJob:
-    """Fetch these blobs, load the code, look whether the inputs and the output folder are seen; answer Prepared."""
+    """Fetch a JobSpec's blobs, load the code, look whether inputs and output folder are seen; answer Prepared."""
 
     job: str
     name: str
     code: str
+    setup: str
     plan: str
     probe: str
+    files: str = ""
+    warm: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +164,8 @@ class Source:
 class Results:
     """Committed results of one step's maps, or of a step's parts, as far as the agent does not know them yet.
 
-    A later Source for the same task index replaces the earlier. `Done.digests` are left out here.
+    A later Source for the same task index replaces the earlier. `Done.digests` are left out here. The parts of the kept
+    jobs that the job reads are told as those of the steps -1, -2, ..., in the order of its spec.
     """
 
     job: str
@@ -346,8 +350,9 @@ class StepStatus:
 class JobStatus:
     """All that a person may want to know of a job.
 
-    `state` is a `coordinator.states.JobState` value: preparing, running, committing, done, failed, cancelled.
+    `state` is a `coordinator.states.JobState` value: preparing, running, committing, kept, done, failed, cancelled.
     `waiting_for` is text, or "" while it moves. Times are seconds that the job has been running in this epoch.
+    `kept_bytes` is the size of the results that it keeps on the workers, while they are whole.
     """
 
     job: str
@@ -370,6 +375,7 @@ class JobStatus:
     submitter: str = ""
     priority: int = 0
     log_entries: int = 0
+    kept_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from mapreduce.config import CONTROL_FRAME_BYTES
 from mapreduce.errors import WireError
 from mapreduce.protocol import messages, plain
 
-VERSION = 1
+VERSION = 2
 
 MESSAGE_TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in typing.get_args(messages.Message)}
 

@@ -14,6 +14,8 @@ from mapreduce.client_state import ENDED_STATES
 from mapreduce.dataflow.manifest import remove_attempts
 from mapreduce.planner import Planned, plan
 from mapreduce.protocol.messages import (
+    Accepted,
+    Cancel,
     GetLogs,
     GetStatus,
     Jobs,
@@ -36,7 +38,8 @@ class Submission:
         """Plan the job and reserve its output. Raises UsageError; nothing is left behind then."""
         self.address = address
         self._planned: Planned = plan(request)
-        self.job = self._planned.spec.job
+        self.spec = self._planned.spec
+        self.job = self.spec.job
         self.output = self._planned.spec.output
         self.submitted = False
 
@@ -59,10 +62,13 @@ class Submission:
 
 
 def ended_well(status: JobStatus) -> JobStatus:
-    """Give the status of a job that is done. Raises JobFailed and JobCancelled for others, cleaning up after them."""
-    if status.state == "done":
+    """Give the status of a job that is done, or whose results are kept.
+
+    Raises JobFailed and JobCancelled for others, cleaning up after them.
+    """
+    if status.state in {"done", "kept"}:
         return status
-    remove_attempts(Path(status.output), status.job)
+    _remove_attempts(status)
     raise error_of(status)
 
 
@@ -84,18 +90,31 @@ def get_status(address: str, job: str) -> JobStatus:
 
 
 def cancel_job(address: str, job: str) -> JobStatus:
-    """Stop a job (a whole id), wait for its end, and remove what it left. One that has ended stays as it is."""
+    """Stop a job (a whole id), wait for its end, and remove what it left. One that has ended stays as it is.
+
+    Kept results are dropped. Raises UsageError where the coordinator refuses.
+    """
     status = get_status(address, job)
     if status.state in ENDED_STATES:
         return status
+    if status.state == "kept":  # it ends with the answer, and is followed no further than to that state
+        with Connection(address) as connection:
+            connection.ask(Cancel(job), Accepted)
+        return get_status(address, job)
     with Connection(address) as connection:
         follower = JobFollower(connection, job, SilentListener(), logs=False)
         follower.cancel()
         ended = follower.follow()
     assert ended is not None
     if ended.state != "done":
-        remove_attempts(Path(ended.output), ended.job)
+        _remove_attempts(ended)
     return ended
+
+
+def _remove_attempts(status: JobStatus) -> None:
+    """Remove what a job has left in its output folder, if it has one."""
+    if status.output:
+        remove_attempts(Path(status.output), status.job)
 
 
 def get_logs(address: str, job: str) -> list[LogEntry]:

@@ -6,17 +6,21 @@ import contextlib
 import pdb  # noqa: T100 - it is what --pdb asks for
 import sys
 import types
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 from mapreduce.client import Listener
 from mapreduce.errors import JobFailed
 from mapreduce.loader import LoadedJob
 from mapreduce.plan import JobSpec
-from mapreduce.planner import plan
+from mapreduce.planner import Planned, plan
 from mapreduce.project import is_engine_file, is_library_file
 from mapreduce.protocol.messages import JobStatus, StepStatus
 from mapreduce.request import Request
 from mapreduce.runners.inline import InlineProgress, hashing_is_fixed, run_inline
+from mapreduce.runners.private import PrivateFolder
+from mapreduce.side_files import extract_files, travelled_files
 
 SEED_WARNING = (
     "this process hashes strings at random (PYTHONHASHSEED is not 0): a job that iterates over sets of strings may "
@@ -32,13 +36,13 @@ def run_here(request: Request, listener: Listener, *, debug: bool = False) -> Jo
     listener.tick()  # the job's module may take long to import
     planned = plan(request)
     spec = planned.spec
-    loaded = LoadedJob(planned.job, planned.params, planned.options)
 
     def on_progress(progress: InlineProgress) -> None:
         listener.status(_status(spec, progress))
 
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), _unpacked(planned) as files:
+            loaded = LoadedJob(planned.job, planned.params, planned.options, files)
             outcome = run_inline(spec, loaded, planned.blobs[spec.plan], on_progress=on_progress)
     except JobFailed as error:
         planned.discard()
@@ -51,7 +55,7 @@ def run_here(request: Request, listener: Listener, *, debug: bool = False) -> Jo
     warnings = outcome.warnings + spec.notes
     if not hashing_is_fixed():
         warnings = (*warnings, SEED_WARNING)
-    return JobStatus(
+    status = JobStatus(
         spec.job,
         spec.name,
         "done",
@@ -68,6 +72,22 @@ def run_here(request: Request, listener: Listener, *, debug: bool = False) -> Jo
         submitted_ms=spec.submitted_ms,
         submitter=spec.submitter,
     )
+    listener.status(status)
+    return status
+
+
+@contextlib.contextmanager
+def _unpacked(planned: Planned) -> Iterator[dict[str, Path]]:
+    """Unpack the files that travel with the job, as a worker does, and remove them afterwards."""
+    if not planned.spec.files:
+        yield {}
+        return
+    with PrivateFolder() as folder:
+        blob = folder.path / "blob"
+        blob.write_bytes(planned.blobs[planned.spec.files])
+        extract_files(blob, folder.path / "files")
+        blob.unlink()
+        yield travelled_files(folder.path / "files")
 
 
 def _status(spec: JobSpec, progress: InlineProgress) -> JobStatus:

@@ -11,12 +11,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mapreduce.config import WARNINGS
 from mapreduce.dataflow.manifest import remove_attempts
 from mapreduce.dataflow.shuffle.block_file import Slice, open_slice
+from mapreduce.dataflow.shuffle.ranges import share_of
 from mapreduce.dataflow.split_file import split_at
 from mapreduce.dataflow.task import TaskSetup, failure_of, run_commit, run_map, run_reduce
 from mapreduce.errors import JobFailed
@@ -154,6 +155,8 @@ def _map(state: _State, step: int, index: int, parts: Sequence[_Result]) -> _Res
     setup = _setup(state, TaskId(state.spec.job, step, TaskKind.MAP, index))
     if step == 0:
         setup.on_progress = state.report
+        if setup.plan.broadcasts:
+            setup.broadcast = split_at(state.plan, state.spec.steps[0].maps)
         done = run_map(setup, split_at(state.plan, index))
         state.records_in += done.records_in
         state.bytes_in += done.bytes_in
@@ -165,8 +168,14 @@ def _map(state: _State, step: int, index: int, parts: Sequence[_Result]) -> _Res
 
 def _reduce(state: _State, step: int, index: int, maps: Sequence[_Result]) -> _Result:
     setup = _setup(state, TaskId(state.spec.job, step, TaskKind.REDUCE, index))
+    share = share_of(index, state.spec.steps[step].reduces, [result.done.bounds for result in maps])
     slices: list[Slice] = [
-        open_slice(_run_path(state, result, spill), index) for result in maps for spill in range(result.done.runs)
+        replace(
+            open_slice(_run_path(state, result, spill), share.partition, low=share.low, high=share.high),
+            map_index=result.attempt.task.index,
+        )
+        for result in maps
+        for spill in range(result.done.runs)
     ]
     return _finished(state, setup, run_reduce(setup, slices))
 

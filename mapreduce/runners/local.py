@@ -56,7 +56,7 @@ def clean_environment() -> dict[str, str]:
 
 
 class LocalCluster:
-    """A coordinator and a worker for one run. `start` it, give `address` to a client, and `stop` it in any case."""
+    """A coordinator and a worker. `start` it, give `address` to a client, and `stop` it in any case."""
 
     def __init__(self, slots: int | None = None) -> None:
         """Make a cluster of `slots` task processes (default: one for each usable processor). Nothing starts yet."""
@@ -143,6 +143,17 @@ class LocalCluster:
         self._end_agent()
         self._start_agent()
 
+    def renew(self) -> bool:
+        """Before another job: forget the agent's former deaths. False where one of both is dead: then start anew."""
+        self._starts = 1
+        alive = self._agent is not None and self._agent.poll() is None
+        return alive and self.serves
+
+    @property
+    def serves(self) -> bool:
+        """Whether the coordinator lives, and with it all that it knows."""
+        return self._server is not None and self._server.failure is None
+
     def _log_tail(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
         return "its last words:\n" + "\n".join(f"  {line}" for line in lines) if lines else "it said nothing"
@@ -218,7 +229,7 @@ def run_local(request: Request, listener: Listener) -> JobStatus:
 
 def raise_unless_done(status: JobStatus | None) -> None:
     """Raise what `error_of` says for a job that ended without a result."""
-    if status is not None and status.state != "done":
+    if status is not None and status.state not in {"done", "kept"}:
         raise error_of(status)
 
 

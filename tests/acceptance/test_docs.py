@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
+from pages import BLOCK, NAME, ROOT, readme_before_demos, shell
 
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 120
-BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NAME = re.compile(r"# (\w+\.py)\n")
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def shell(command, folder):
-    """Run a line as a user's shell would, with this Python's commands in front; gives stdout."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MAPREDUCE"))}
-    done = subprocess.run(
-        ["sh", "-c", command],
-        cwd=folder,
-        env={**kept, "PATH": path},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
-    return done.stdout
 
 
 def check_console(text, folder):
@@ -62,7 +40,7 @@ def test_the_examples_of_writing_jobs_run_as_shown(tmp_path):
 
 def test_the_examples_of_the_readme_run(tmp_path):
     """The first job, its command, the job with an aggregator, and the Python program."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = readme_before_demos()
     shutil.copytree(ROOT / "jobs" / "text", tmp_path / "books")
     first, aggregating, program = (block for _, block in BLOCK.findall(text))
     (tmp_path / "word_count.py").write_text(first, encoding="utf-8")

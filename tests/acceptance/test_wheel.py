@@ -57,7 +57,7 @@ def test_the_wheel_holds_the_engine_and_nothing_else(wheel):
         "workers",
     }
     expected = {str(path.relative_to(ROOT)) for p in ("mapreduce", "workers") for path in (ROOT / p).rglob("*.py")}
-    expected |= {f"mapreduce/demos/{path.name}" for path in (ROOT / "jobs").glob("*.py")}
+    expected |= {f"mapreduce/demos/{path.relative_to(ROOT / 'jobs')}" for path in (ROOT / "jobs").rglob("*.py")}
     expected |= {f"mapreduce/demos/text/{path.name}" for path in (ROOT / "jobs" / "text").iterdir()}
     assert {name for name in names if ".dist-info/" not in name} == expected | {"mapreduce/py.typed"}
     assert len([name for name in expected if name.startswith("mapreduce/demos/text/")]) >= 3
@@ -86,6 +86,9 @@ def test_an_installed_wheel_works_anywhere(python, tmp_path):
         shown = ran("-m", "mapreduce", "demo", name)
         assert shown.returncode == 0, shown.stderr
         assert len(shown.stdout.splitlines()) >= 3
+    judged = ran("-m", "mapreduce", "demo", "batch_inference")
+    assert judged.returncode == 0, judged.stderr
+    assert "'files': " in judged.stdout
     counted = ran("-m", "mapreduce", "run", "@word_count", "in.txt")
     assert counted.stdout == "be\t2\nnot\t1\nor\t1\nto\t2\n", counted.stderr
     version = ran("-m", "mapreduce", "--version")

@@ -18,9 +18,8 @@ PACK = """
 import sys
 from pathlib import Path
 from mapreduce.package import build_package
-from mapreduce.plan import TaskOptions
 from mapreduce.targets import load_job
-data = build_package(load_job(sys.argv[1]), {}, TaskOptions(job="j", output="/o"))
+data = build_package(load_job(sys.argv[1]))
 Path(sys.argv[2]).write_bytes(data)
 """
 
@@ -28,14 +27,13 @@ Path(sys.argv[2]).write_bytes(data)
 RUN = """
 import sys, pickle
 from pathlib import Path
-from mapreduce.loader import load
+from mapreduce.loader import LoadedCode
 from mapreduce.tracebacks import user_traceback
-loaded = load(Path(sys.argv[1]).read_bytes())
-plan = loaded.job.resolved[0]
-mapper = plan.mapper.bind(loaded.params, None)
+plan = LoadedCode(Path(sys.argv[1]).read_bytes()).job.resolved[0]
+mapper = plan.mapper.bind({}, None)
 try:
     pairs = [(key, pickle.dumps(value)) for line in sys.argv[2:] for key, value in mapper(line)]
-    reducer = plan.reducer.bind(loaded.params, None)
+    reducer = plan.reducer.bind({}, None)
     for key in sorted({key for key, _ in pairs}):
         for out in reducer(key, (pickle.loads(value) for other, value in pairs if other == key)):
             print(*out)
@@ -185,7 +183,6 @@ sys.path.insert(0, ".")
 from pathlib import Path
 from mapreduce import Job
 from mapreduce.package import build_package
-from mapreduce.plan import TaskOptions
 def cell(number, text):
     name = f"<ipython-input-{number}>"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
@@ -210,7 +207,7 @@ def reducer(key, words):
     assert all(isinstance(word, Word) for word in words)
     yield key, sum(word.count for word in words)
 ''')
-data = build_package(Job(mapper, reducer=reducer), {}, TaskOptions(job="j", output="/o"))
+data = build_package(Job(mapper, reducer=reducer))
 Path(sys.argv[1]).write_bytes(data)
 """
     package = tmp_path / "package.bin"
@@ -235,7 +232,6 @@ def test_a_script_that_runs_its_own_functions_travels_by_value(tmp_path: Path) -
             from pathlib import Path
             from mapreduce import Job
             from mapreduce.package import build_package
-            from mapreduce.plan import TaskOptions
 
             def mapper(line):
                 import sc_helper
@@ -245,7 +241,7 @@ def test_a_script_that_runs_its_own_functions_travels_by_value(tmp_path: Path) -
                 yield key, sum(values)
 
             print("the script runs")
-            data = build_package(Job(mapper, reducer=reducer), {}, TaskOptions(job="j", output="/o"))
+            data = build_package(Job(mapper, reducer=reducer))
             Path(sys.argv[1]).write_bytes(data)
             """
         )

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 
+import gated
+import gated_ranges
 import pytest
 from cluster import Cluster, alive, children_of, environment, mapreduce, wait_for
 from reference import bytes_of
@@ -107,8 +109,12 @@ def test_a_killed_agent_in_the_map_phase(cluster, submit, gate, expected):
     assert bytes_of(output) == expected
 
 
+@pytest.mark.parametrize("gated_job", [gated.__file__, gated_ranges.__file__], ids=["hash", "ranges"])
 def test_a_killed_agent_in_the_reduce_phase_with_its_runs(cluster, submit, gate, expected):
-    """SIGKILL to an agent whose runs are being reduced: its map tasks run again, the reduces after them."""
+    """SIGKILL to an agent whose runs are being reduced: its map tasks run again, the reduces after them.
+
+    With ranges that are measured, the runs that are made again must have the same boundaries.
+    """
     cluster.start_worker(slots=1)
     cluster.start_worker(slots=1)
     gate.hold("reduce")

@@ -19,7 +19,7 @@ from mapreduce.protocol.wire import Envelope, decode, encode
 from mapreduce.versions import own_versions
 
 DEADLINE_S = 30.0
-BLOBS = {hashlib.sha256(data).hexdigest(): data for data in (b"code", b"p" * (BLOB_PIECE_BYTES + 10), b"")}
+BLOBS = {hashlib.sha256(data).hexdigest(): data for data in (b"code", b"setup", b"p" * (BLOB_PIECE_BYTES + 10), b"")}
 
 
 class Peer:
@@ -77,7 +77,7 @@ class Peer:
             message = self.get(m.PrepareJob | m.RunAttempt | m.ForgetJob).message
             match message:
                 case m.PrepareJob():
-                    for sha256 in (message.code, message.plan, message.probe):
+                    for sha256 in (message.code, message.setup, message.plan, message.probe):
                         assert self.fetch(sha256) == BLOBS[sha256]
                     self.tell(m.Prepared(job))
                 case m.RunAttempt(attempt):
@@ -104,8 +104,7 @@ def done_for(attempt):
 
 
 def spec(job="job1", output="/out"):
-    code, plan, probe = BLOBS
-    return JobSpec(job, "name", (StepShape(3, 2),), code, plan, probe, output, 10)
+    return JobSpec(job, "name", (StepShape(3, 2),), *BLOBS, output, 10)
 
 
 def submit(client, job):

@@ -1,6 +1,7 @@
 """What user code meets inside a real task process: its output, its surroundings, its mistakes, its own packages."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -252,3 +253,14 @@ def mapper(line):
     assert isinstance(outcome, AttemptDone)
     assert outcome.done.records_out == 1
     assert "the copy ended with 1" in log
+
+
+def test_no_module_of_ours_uses_polars_while_it_is_imported():
+    """The fork server refuses to fork with Polars' thread pool, whose locks would hang every task; it has none."""
+    script = (
+        "import workers.fork_server as server, polars, sys\nserver._refuse_pool()\nprint('forks')\n"
+        "polars.Series([2, 1]).to_frame().lazy().sort('').collect()\nserver._refuse_pool()\n"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "forks\n"
+    assert "a module of the engine uses Polars while it is imported" in done.stderr

@@ -4,7 +4,7 @@ A transcript (`*.txt` here) has commands at the start of a line and, indented be
 `journal` entries, messages `to` a peer, log lines (`complaint`). `#` begins a comment. The commands:
 
     at SECONDS                          time moves on, and a tick comes
-    submit JOB MAPSxREDUCES...          a client submits a job; priority=N and attempts=N may follow
+    submit JOB MAPSxREDUCES...          a client submits a job; priority=N, attempts=N, keep=1 and reads=JOB may follow
     cancel JOB | watch JOB | status JOB
     register WORKER [slots=N] [python=VERSION]
     inventory WORKER [running=..] [finished=..] [kept=..] [prepared=..]     attempts as JOB/[STEP:]map0#7
@@ -71,7 +71,7 @@ def show(value):
         item = getattr(value, field.name)
         factory = field.default_factory
         default = factory() if factory is not dataclasses.MISSING else field.default
-        if item != default and field.name not in {"lease_s", "heartbeat_s", "code", "plan", "probe"}:
+        if item != default and field.name not in {"lease_s", "heartbeat_s", "code", "setup", "plan", "probe"}:
             shown.append(f"{field.name}={show(item)}")
     return f"{type(value).__name__}({', '.join(shown)})"
 
@@ -118,12 +118,22 @@ class Conversation:
         self.now = float(seconds)
         return self.handle(Tick())
 
-    def do_submit(self, job, *shapes, priority=0, attempts=2):
+    def do_submit(self, job, *shapes, priority=0, attempts=2, keep="", reads=""):
         steps = tuple(StepShape(*map(int, shape.split("x"))) for shape in shapes)
-        blobs = ["0" * 64] * 3
-        return self.client(
-            m.Submit(JobSpec(job, job, steps, *blobs, f"/out/{job}", 1, int(priority), user_attempts=int(attempts)))
+        spec = JobSpec(
+            job,
+            job,
+            steps,
+            *["0" * 64] * 4,
+            output="" if keep else f"/out/{job}",
+            input_bytes=1,
+            priority=int(priority),
+            user_attempts=int(attempts),
+            keep=bool(keep),
+            reads=(reads,) if reads else (),
+            reads_at=(0,) if reads else (),
         )
+        return self.client(m.Submit(spec))
 
     def do_cancel(self, job):
         return self.client(m.Cancel(job))

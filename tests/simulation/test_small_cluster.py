@@ -8,7 +8,7 @@ import pytest
 from simulated import Agent, Simulation
 from simulated_agent import RealAgent
 
-from mapreduce.coordinator import revocation
+from mapreduce.coordinator import kept, revocation
 
 SCHEDULES = 300
 
@@ -31,11 +31,20 @@ def test_jobs_finish_after_faults_and_nothing_is_committed_twice(block, agent_ty
     run_all(range(block * each, (block + 1) * each), agent_type)
 
 
-@pytest.mark.parametrize(("rule", "broken"), [("lose_results", None), ("compare", True)])
-def test_a_planted_defect_is_found(rule, broken, monkeypatch):
-    """Without the rule that takes lost results back, or the one that compares repeated ones, a seed soon fails."""
-    monkeypatch.setattr(revocation, rule, lambda *_: broken)
-    with pytest.raises(AssertionError):
+@pytest.mark.parametrize(
+    ("module", "rule", "broken"),
+    [
+        (revocation, "lose_results", None),
+        (revocation, "compare", True),
+        (kept, "missing", None),
+        (kept, "are_there", True),
+    ],
+    ids=["lose_results", "compare", "missing", "are_there"],
+)
+def test_a_planted_defect_is_found(module, rule, broken, monkeypatch):
+    """Without a rule (that lost results are taken back, say, or repeated ones are compared) a seed soon fails."""
+    monkeypatch.setattr(module, rule, lambda *_: broken)
+    with pytest.raises((AssertionError, KeyError)):
         run_all(range(SCHEDULES), Agent)
 
 

@@ -69,7 +69,8 @@ class Agent:
         """Have the job prepared; gives the Prepared."""
         spec = planned.spec
         self.coordinator.blobs |= planned.blobs
-        self.tell(PrepareJob(spec.job, spec.name, spec.code, spec.plan, spec.probe))
+        blobs = (spec.code, spec.setup, spec.plan, spec.probe, spec.files)
+        self.tell(PrepareJob(spec.job, spec.name, *blobs, warm=spec.warm))
         return self.expect(Prepared)
 
     def run(self, attempt, *, grant=True):

@@ -7,10 +7,18 @@ import random
 import zlib
 
 from mapreduce.coordinator.durable import Durable
-from mapreduce.coordinator.entries import Committed, Restarted, Revoked, decode_entry, encode_entry
+from mapreduce.coordinator.entries import (
+    Committed,
+    JobEnded,
+    JobMoved,
+    Restarted,
+    Revoked,
+    decode_entry,
+    encode_entry,
+)
 from mapreduce.coordinator.events import Received, Tick
 from mapreduce.coordinator.state_machine import Coordinator
-from mapreduce.plan import AttemptId, Done, Failure, FailureKind, JobSpec, PartInfo, StepShape, TaskKind
+from mapreduce.plan import EVERY_PART, AttemptId, Done, Failure, FailureKind, JobSpec, PartInfo, StepShape, TaskKind
 from mapreduce.protocol import messages as m
 from mapreduce.protocol.wire import Envelope, decode, encode
 
@@ -158,9 +166,60 @@ class Simulation:
         self.content, self.read = {}, {}  # by attempt: what it made, by partition; what it read, by its source
         self.agents = [self.new_agent(f"host{n}".encode()) for n in range(self.random.choice([1, 2, 3, 4]))]
         self.specs = {}
+        warm = self.random.choice(["", "w"])  # whether all jobs are of one client, and the same code
         for n in range(self.random.choice([1, 2])):
-            steps, blob = self.random.choice(SHAPES), f"{n}" * 64
-            self.specs[f"job{n}"] = JobSpec(f"job{n}", "n", steps, blob, blob, blob, f"/out{n}", 1, priority=n)
+            self.add_job(n, warm)
+        self.waits = {}  # jobs that are submitted when another has ended
+        if warm:
+            self.waits = {self.add_job(len(self.specs), warm): "job0"}
+        if self.random.random() < 0.5:
+            self.add_chain(warm)
+
+    def add_job(self, n, warm, steps=None, **kept):
+        job, blobs = f"job{n}", [f"{n}" * 64] * 3
+        code = "c" * 64 if warm else blobs[0]
+        output = "" if kept.get("keep") else f"/out{n}"
+        steps = steps or self.random.choice(SHAPES)
+        self.specs[job] = JobSpec(job, "n", steps, code, *blobs, output, 1, priority=n, warm=warm, **kept)
+        return job
+
+    def add_chain(self, warm):
+        """A job that keeps its results, perhaps one that reads and keeps them too, and one that reads them all."""
+        self.trouble = max(self.trouble, 0.01)  # or what is kept is rarely lost while it is read
+        kept = [self.add_job(len(self.specs), warm, keep=True)]
+        for keep in self.random.choice([(False,), (False, False), (True, False)]):
+            reads = tuple(kept) if self.random.random() < 0.5 else tuple(kept[-1:])
+            starts, maps = [], self.random.choice([0, 0, 2])  # some tasks may read files
+            for job in reads:
+                parts = self.specs[job].steps[-1].parts
+                every = self.random.random() < 0.2
+                starts.append(EVERY_PART if every else maps)
+                maps += 0 if every else parts
+            reduces = self.random.choice([0, 2])
+            more = (StepShape(reduces or max(maps, 1), 2), StepShape(2, 2), StepShape(2, 1))
+            steps = (StepShape(max(maps, 1), reduces), *more[: self.random.choice([0, 1, 3])])
+            job = self.add_job(len(self.specs), warm, steps, keep=keep, reads=reads, reads_at=tuple(starts))
+            kept += [job] if keep else []
+
+    def is_due(self, job):
+        """Whether a job may be submitted."""
+        jobs = self.core.core.durable.jobs
+        before = jobs.get(self.waits.get(job))
+        waits = job in self.waits and (before is None or before.is_live)
+        return not waits and all(read in jobs and jobs[read].is_live for read in self.specs[job].reads)
+
+    def is_over(self, job):
+        """Whether a job has ended, or never begins, since it would read results that were never made."""
+        record = self.core.core.durable.jobs.get(job)
+        if record is not None:
+            return not record.is_live
+        jobs = self.core.core.durable.jobs
+        return any(
+            self.is_over(read) and (read not in jobs or jobs[read].state != "done") for read in self.specs[job].reads
+        )
+
+    def readers_of(self, job):
+        return [reader for reader, spec in self.specs.items() if job in spec.reads]
 
     def new_agent(self, identity):
         self.lives += 1
@@ -195,12 +254,20 @@ class Simulation:
         elif step > 0:
             keys = [(task.job, step - 1, False, task.index)]
         else:
-            keys = []
+            keys = self.kept_inputs(task)
         sources = [agent.sources[key] for key in keys]
         place = task.index if task.kind is TaskKind.REDUCE else 0
         self.read[attempt] = {source.attempt: self.content[source.attempt][place] for source in sources}
         # The parts of the last step lie in the shared output folder: they cannot be lost.
         return [] if task.kind is TaskKind.COMMIT else sources
+
+    def kept_inputs(self, task):
+        """What a map task of the first step reads of kept jobs, as the agent was told it."""
+        spec = self.specs[task.job]
+        for number, (job, start) in enumerate(zip(spec.reads, spec.reads_at, strict=True)):
+            parts = range(self.specs[job].steps[-1].parts)
+            for part in parts if start == EVERY_PART else {task.index - start} & set(parts):
+                yield (task.job, -1 - number, False, part)
 
     def holds(self, source):
         return any(
@@ -261,14 +328,17 @@ class Simulation:
                 assert self.commits.pop(attempt.task) == attempt.number
             case Restarted():
                 assert self.wild, "deterministic results were taken for different ones"
+            case JobMoved(job, "kept") | JobEnded(job, "done"):
+                self.check_what_was_read(job)
 
     def check_results_are_held(self):
         """What a task will read is on a worker that is not given up, or is being made again."""
         for run in self.core.core.runs.values():
             stages = run.record.stages
-            for number, stage in enumerate(stages[: run.record.final]):
-                for index, commit in stage.commits.items():
+            for number, stage in enumerate(stages):
+                for index, commit in stage.commits.items() if run.record.is_held(number) else ():
                     if commit.worker not in self.core.core.durable.workers:
+                        assert number < run.record.final, f"{run.record.task(number, index)} is lost, and to be kept"
                         reader = stages[number + 1]
                         needed = (
                             not reader.is_whole if run.record.reads_all(number + 1) else index not in reader.commits
@@ -277,12 +347,20 @@ class Simulation:
                         assert index in run.lost[number]
 
     def check_what_was_read(self, job):
-        """Every result of the job is made of the current results before it, and of no others."""
+        """Every result of the job is made of the current results before it, and of no others.
+
+        Kept ones may be on their way again, or have made their job fail because they differ each time.
+        """
         for task, number in self.commits.items():
             for source, content in self.read[AttemptId(task, number)].items() if task.job == job else ():
+                if source.task.job != job and (source.task not in self.commits or self.has_failed(source.task.job)):
+                    continue
                 now = self.content[AttemptId(source.task, self.commits[source.task])]
                 place = task.index if task.kind is TaskKind.REDUCE else 0
                 assert now[place] == content, f"{task} has read what {source} made, which is no longer true"
+
+    def has_failed(self, job):
+        return self.core.core.durable.jobs[job].state == "failed"
 
     def replayed(self):
         durable = Durable() if self.snapshot is None else Durable.from_plain(self.snapshot)
@@ -335,14 +413,19 @@ class Simulation:
                 agent.step(self.now)
         self.handle(Tick())
         for job, spec in self.specs.items():
-            if job not in self.core.core.durable.jobs:
+            if job not in self.core.core.durable.jobs and self.is_due(job):
                 self.to_coordinator(b"client", Envelope("", 1, m.Submit(spec)))
+            elif spec.keep and self.is_kept(job) and all(map(self.is_over, self.readers_of(job))):
+                self.to_coordinator(b"client", Envelope("", 2, m.Cancel(job)))
+
+    def is_kept(self, job):
+        record = self.core.core.durable.jobs.get(job)
+        return record is not None and record.state == "kept"
 
     def run(self):
         while self.now < LIMIT_S:
             self.step()
-            jobs = self.core.core.durable.jobs
-            if len(jobs) == len(self.specs) and not any(record.is_live for record in jobs.values()):
+            if all(map(self.is_over, self.specs)):
                 break
         self.check_end()
         self.check_all_is_free()
@@ -362,17 +445,19 @@ class Simulation:
 
     def check_end(self):
         for job, spec in self.specs.items():
-            record = self.core.core.durable.jobs[job]
+            record = self.core.core.durable.jobs.get(job)
+            if record is None and self.is_over(job):
+                continue
             run = self.core.core.runs.get(job)
             detail = (record.state, run and (run.frontier, run.running, run.prepared, run.waiting))
             if record.failure is not None:  # four full disks in a row are a fair end
                 wild = self.wild and "is not deterministic" in record.failure.message
-                assert wild or record.failure.kind in {FailureKind.DISK, FailureKind.DIED}, record.failure
+                gone = any(map(self.has_failed, spec.reads)) and "kept result" in record.failure.message
+                assert wild or gone or record.failure.kind in {FailureKind.DISK, FailureKind.DIED}, record.failure
                 continue
             assert record.state == "done", detail
-            self.check_what_was_read(job)
             counted = [c.values.get("tasks", 0) for c in record.counted]
             expected = [s.maps + s.reduces for s in spec.steps]
-            expected[-1] += 1  # the job commit
+            expected[-1] += not spec.keep  # the job commit
             assert counted == expected, "each committed attempt counts once"
         assert self.replayed().to_plain() == self.core.core.durable.to_plain()

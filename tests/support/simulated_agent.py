@@ -14,14 +14,14 @@ class Process:
     """A task process: what it was told of one job's results, and the attempt that it runs."""
 
     def __init__(self):
-        self.job = ""
+        self.job = self.code = ""
         self.sources = {}
         self.attempt = None
         self.dying = False
 
     def add(self, packed):
         results = plain.unpack(m.Results, packed)
-        assert results.job == self.job, "a process serves one job"
+        assert results.job == self.job, "a process serves one job at a time"
         for source in results.sources:
             self.sources[results.job, results.step, results.of_maps, source.attempt.task.index] = source
 
@@ -32,7 +32,8 @@ class RealAgent:
     def __init__(self, sim, identity, worker):
         self.sim, self.identity, self.worker, self.slots = sim, identity, worker, sim.random.choice([1, 2, 3])
         register = m.Register(worker, worker, self.slots, VERSIONS, f"tcp://{worker}", "/f")
-        self.state = AgentState(register, "/jobs")
+        self.state = AgentState(register, "/jobs", "/shared")
+        self.shared = set()
         self.processes, self.kept, self.outcomes = {}, set(), ()
         self.due = []
         self.paused_until = 0.0
@@ -102,22 +103,34 @@ class RealAgent:
                 case w.Tell(number, message):
                     if number in self.processes:
                         self.tell(number, self.processes[number], message)
-                case w.StorePiece(job, role, _, offset, total, data):
+                case w.StorePiece(job, role, sha256, offset, total, data):
                     if offset + len(data) == total:
-                        self.later(w.BlobStored(job, role))
+                        self.shared |= {sha256} if role == "code" else set()
+                        self.later(w.BlobStored(job, role, sha256))
+                case w.DeleteShared(sha256):
+                    assert not [p for p in self.processes.values() if p.code == sha256], "a process has loaded it"
+                    self.shared.discard(sha256)
                 case w.DeleteAttempt(attempt):
                     self.kept.discard(attempt)
                 case w.DeleteJob(job):
-                    assert not [p for p in self.processes.values() if p.job == job], "a job is deleted under a process"
+                    left = [p for p in self.processes.values() if p.job == job]
+                    warm = self.sim.specs[job].warm
+                    busy = [p for p in left if p.attempt or p.dying or not warm]
+                    assert not busy, "a job is deleted under a process"
+                    for process in left:
+                        process.job = ""
                     self.kept = {attempt for attempt in self.kept if attempt.task.job != job}
                 case w.Exit(code, reason):
                     raise AssertionError(f"the agent stops with {code}: {reason}")
 
     def tell(self, number, process, message):
         match message:
-            case t.LoadJob(job):
-                assert not process.job, "a process serves one job for life"
-                process.job = job
+            case t.LoadJob(job, _, _, code):
+                assert not process.attempt, "a process is told of a job while it is busy"
+                assert process.code in {"", code}, "a process serves one code for life"
+                assert not process.code or self.sim.specs[job].warm, "only jobs that say so share processes"
+                assert code in self.shared, "the code is not there"
+                process.job, process.code, process.sources = job, code, {}
             case t.AddSources(packed):
                 for one in packed:
                     process.add(one)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from agent_driver import REGISTER, Driver
 
 from mapreduce.config import DIED_ATTEMPTS, HEARTBEAT_S, LOG_BYTES_PER_ATTEMPT, REGISTER_RETRY_S
 from mapreduce.plan import AttemptId, Done, Failure, FailureKind, TaskId, TaskKind
@@ -46,14 +47,12 @@ from workers.agent_events import (
     ProcessPrinted,
     ProcessSaid,
     Received,
-    Send,
     StartProcess,
     StopAsked,
     StorePiece,
     Tell,
     Tick,
 )
-from workers.agent_state import AgentState
 from workers.task_messages import (
     AddSources,
     CleanOutput,
@@ -67,78 +66,12 @@ from workers.task_messages import (
     TaskFailed,
 )
 
-REGISTER = Register("w1", "name", 2, {"python": "3.11"}, "tcp://127.0.0.1:1")
 DONE = Done(records_in=3, runs=1)
 BROKEN = Failure(FailureKind.USER, "ValueError: no")
 
 
 def attempt(index=0, number=1, kind=TaskKind.MAP, job="job-1"):
     return AttemptId(TaskId(job, 0, kind, index), number)
-
-
-class Driver:
-    """An agent's state with a coordinator's side of the session."""
-
-    def __init__(self):
-        self.state = AgentState(REGISTER, "/scratch/jobs")
-        self.now_s = 100.0
-        self.sent = 0
-        self.session = ""
-        self.effects = self.state.start()
-
-    def do(self, event):
-        """Handle an event; gives the effects."""
-        self.effects = self.state.handle(event, self.now_s)
-        return self.effects
-
-    def after(self, seconds):
-        """Let time pass, with one tick at its end."""
-        self.now_s += seconds
-        return self.do(Tick())
-
-    def welcome(self, session="1-1"):
-        """Give the agent a session."""
-        self.session, self.sent = session, 0
-        return self.do(Received(wire.Envelope(session, 0, Welcome(1, 8.0, HEARTBEAT_S))))
-
-    def tell(self, message):
-        """A numbered message of the coordinator comes."""
-        self.sent += 1
-        return self.do(Received(wire.Envelope(self.session, self.sent, message)))
-
-    def tell_raw(self, number, message, session=None):
-        """A message with any number comes."""
-        return self.do(Received(wire.Envelope(self.session if session is None else session, number, message)))
-
-    def messages(self, kind=object):
-        """What the last effects send, of one kind."""
-        found = [wire.decode(effect.frame).message for effect in self.effects if isinstance(effect, Send)]
-        return [message for message in found if isinstance(message, kind)]
-
-    def numbers(self):
-        """The numbers of the messages that the last effects send."""
-        return [wire.decode(effect.frame).number for effect in self.effects if isinstance(effect, Send)]
-
-    def of(self, kind):
-        """The last effects of one kind."""
-        return [effect for effect in self.effects if isinstance(effect, kind)]
-
-    def ready(self, job="job-1"):
-        """Have a job prepared; gives the number of the process that probed it."""
-        self.tell(PrepareJob(job, "words", "c" * 64, "p" * 64, "q" * 64))
-        for letter in "cpq":
-            self.tell_raw(0, BlobData(letter * 64, 0, 3, b"abc"))
-        for role in ("code", "plan", "probe"):
-            self.do(BlobStored(job, role))
-        (probe,) = [tell.process for tell in self.of(Tell) if isinstance(tell.message, ProbeJob)]
-        self.do(ProcessSaid(probe, JobProbed(job, "/out")))
-        return probe
-
-    def run(self, which):
-        """Give the agent an attempt; gives the number of its process."""
-        self.tell(RunAttempt(which))
-        (process,) = [tell.process for tell in self.of(Tell) if isinstance(tell.message, Run)]
-        return process
 
 
 @pytest.fixture
@@ -284,8 +217,8 @@ def test_long_inventories_come_in_parts(joined):
 
 def test_prepare_fetches_stores_loads_probes(joined):
     """A job's blobs are asked for piece by piece and stored; then a process loads it and probes; others load ahead."""
-    joined.tell(PrepareJob("job-1", "words", "c" * 64, "p" * 64, "q" * 64))
-    assert joined.messages() == [GetBlob(letter * 64, 0) for letter in "cpq"]
+    joined.tell(PrepareJob("job-1", "words", "c" * 64, "s" * 64, "p" * 64, "q" * 64))
+    assert joined.messages() == [GetBlob(letter * 64, 0) for letter in "cspq"]
     joined.tell_raw(0, BlobData("c" * 64, 0, 5, b"abc"))
     assert joined.of(StorePiece) == [StorePiece("job-1", "code", "c" * 64, 0, 5, b"abc")]
     assert joined.messages() == [GetBlob("c" * 64, 3)]
@@ -294,30 +227,30 @@ def test_prepare_fetches_stores_loads_probes(joined):
     joined.tell_raw(0, BlobData("p" * 64, 0, 1, b"p"))
     joined.tell_raw(0, BlobData("q" * 64, 0, 0, b""))
     assert joined.of(StorePiece) == [StorePiece("job-1", "probe", "q" * 64, 0, 0, b"")]
-    joined.do(BlobStored("job-1", "code"))
-    joined.do(BlobStored("job-1", "plan"))
+    for role, letter in zip(("code", "setup", "plan"), "csp", strict=True):
+        joined.do(BlobStored("job-1", role, letter * 64))
     assert joined.effects == []
-    joined.do(BlobStored("job-1", "probe"))
-    folder = "/scratch/jobs/job-1"
+    joined.do(BlobStored("job-1", "probe", "q" * 64))
+    load = LoadJob("job-1", "/scratch/jobs/job-1", "/scratch/shared", "c" * 64)
     assert joined.of(Tell) == [
-        Tell(1, LoadJob("job-1", folder)),
+        Tell(1, load),
         Tell(1, ProbeJob("job-1")),
-        Tell(2, LoadJob("job-1", folder)),
+        Tell(2, load),
     ]
     joined.do(ProcessSaid(1, JobProbed("job-1", "/out")))
     assert joined.messages() == [Prepared("job-1")]
-    joined.tell(PrepareJob("job-1", "words", "c" * 64, "p" * 64, "q" * 64))
+    joined.tell(PrepareJob("job-1", "words", "c" * 64, "s" * 64, "p" * 64, "q" * 64))
     assert joined.messages() == [Prepared("job-1")]
 
 
 def test_lost_pieces_are_asked_for_again(joined):
     """A piece that does not come within two seconds is asked for again; one that comes twice is stored once."""
-    joined.tell(PrepareJob("job-1", "words", "c" * 64, "p" * 64, "q" * 64))
+    joined.tell(PrepareJob("job-1", "words", "c" * 64, "s" * 64, "p" * 64, "q" * 64))
     joined.tell_raw(0, BlobData("p" * 64, 0, 1, b"p"))
     joined.tell_raw(0, BlobData("p" * 64, 0, 1, b"p"))
     assert joined.of(StorePiece) == []
     joined.after(2.0)
-    assert joined.messages(GetBlob) == [GetBlob("c" * 64, 0), GetBlob("q" * 64, 0)]
+    assert joined.messages(GetBlob) == [GetBlob(letter * 64, 0) for letter in "csq"]
 
 
 @pytest.mark.parametrize(
@@ -331,7 +264,7 @@ def test_lost_pieces_are_asked_for_again(joined):
 )
 def test_blobs_that_cannot_be_had(joined, happening, kind, words):
     """A blob that is gone, too large, or cannot be stored is a problem that names it and the worker."""
-    joined.tell(PrepareJob("job-1", "words", "c" * 64, "p" * 64, "q" * 64))
+    joined.tell(PrepareJob("job-1", "words", "c" * 64, "s" * 64, "p" * 64, "q" * 64))
     happening(joined)
     (prepared,) = joined.messages(Prepared)
     assert prepared.problem.kind is kind
@@ -341,7 +274,7 @@ def test_blobs_that_cannot_be_had(joined, happening, kind, words):
 
 def test_a_job_id_cannot_name_another_folder(joined):
     """A job whose id would be a path elsewhere is refused, and nothing is stored."""
-    joined.tell(PrepareJob("../evil", "words", "c" * 64, "p" * 64, "q" * 64))
+    joined.tell(PrepareJob("../evil", "words", "c" * 64, "s" * 64, "p" * 64, "q" * 64))
     (prepared,) = joined.messages()
     assert "names a folder" in prepared.problem.message
     joined.tell(ForgetJob("../evil", "/out"))
@@ -350,10 +283,10 @@ def test_a_job_id_cannot_name_another_folder(joined):
 
 def test_death_while_loading(joined):
     """A process that dies while it loads the job is replaced, DIED_ATTEMPTS times in all; then the job is refused."""
-    joined.tell(PrepareJob("job-1", "words", "c" * 64, "c" * 64, "c" * 64))
+    joined.tell(PrepareJob("job-1", "words", "c" * 64, "c" * 64, "c" * 64, "c" * 64))
     joined.tell_raw(0, BlobData("c" * 64, 0, 1, b"c"))
-    for role in ("code", "plan", "probe"):
-        joined.do(BlobStored("job-1", role))
+    for role in ("code", "setup", "plan", "probe"):
+        joined.do(BlobStored("job-1", role, "c" * 64))
     for death in range(1, DIED_ATTEMPTS + 1):
         (probing,) = [tell.process for tell in joined.of(Tell) if isinstance(tell.message, ProbeJob)]
         joined.do(ProcessPrinted(probing, f"about to die: {death}\n"))
@@ -367,10 +300,10 @@ def test_death_while_loading(joined):
 
 def test_death_of_one_probe_does_not_refuse_the_job(joined):
     """One process that was killed while it probed a job says nothing of the job: another makes it ready."""
-    joined.tell(PrepareJob("job-1", "words", "c" * 64, "c" * 64, "c" * 64))
+    joined.tell(PrepareJob("job-1", "words", "c" * 64, "c" * 64, "c" * 64, "c" * 64))
     joined.tell_raw(0, BlobData("c" * 64, 0, 1, b"c"))
-    for role in ("code", "plan", "probe"):
-        joined.do(BlobStored("job-1", role))
+    for role in ("code", "setup", "plan", "probe"):
+        joined.do(BlobStored("job-1", role, "c" * 64))
     joined.do(ProcessEnded(1, "signal SIGKILL"))
     (probing,) = [tell.process for tell in joined.of(Tell) if isinstance(tell.message, ProbeJob)]
     joined.do(ProcessSaid(probing, JobProbed("job-1", "/out")))
@@ -551,7 +484,7 @@ def test_job_that_comes_back_while_it_ends(ready):
     """A job that is to be prepared while its processes still die is prepared after that."""
     ready.tell(ForgetJob("job-1"))
     killed = [effect.process for effect in ready.of(KillProcess)]
-    ready.tell(PrepareJob("job-1", "words", "c" * 64, "p" * 64, "q" * 64))
+    ready.tell(PrepareJob("job-1", "words", "c" * 64, "s" * 64, "p" * 64, "q" * 64))
     assert ready.effects == []
     for number in killed:
         ready.do(ProcessEnded(number, "signal SIGKILL"))

@@ -71,9 +71,9 @@ def test_equal_values_keep_the_first() -> None:
 @pytest.mark.parametrize(
     ("aggregator", "values", "words"),
     [
-        (Sum(), ["a"], r"Sum\(\) adds numbers, and got str 'a'"),
-        (Sum(), [1, None], r"Sum\(\) adds numbers, and got NoneType"),
-        (Mean(), [[1]], r"Mean\(\) adds numbers, and got list"),
+        (Sum(), ["a"], r"Sum\(\) needs numbers, and got str 'a'"),
+        (Sum(), [1, None], r"Sum\(\) needs numbers, and got NoneType"),
+        (Mean(), [[1]], r"Mean\(\) needs numbers, and got list"),
         (Min(), [1, "a"], r"Min\(\) cannot compare str 'a' with int 1"),
         (Max(), [None, None], r"Max\(\) cannot compare"),
     ],

@@ -46,7 +46,7 @@ CODE = bytes(range(256)) * (BLOB_PIECE_BYTES // 100)  # two pieces and a bit
 PLAN = b"plan"
 BLOBS = {hashlib.sha256(blob).hexdigest(): blob for blob in (CODE, PLAN)}
 CODE_ID, PLAN_ID = BLOBS
-SPEC = JobSpec(JOB, "wc", (StepShape(1, 1),), CODE_ID, PLAN_ID, PLAN_ID, "/out", 10)
+SPEC = JobSpec(JOB, "wc", (StepShape(1, 1),), CODE_ID, PLAN_ID, PLAN_ID, PLAN_ID, "/out", 10)
 
 
 def conversation(**options):

@@ -60,6 +60,16 @@ def test_previous_counters_add_up():
     assert ctx.previous.steps[0] == {"docs": 3}
 
 
+def test_a_counter_that_no_step_has_counted_is_told():
+    """A misspelt name is an error that shows the others, and how to allow for it; `get` gives a default."""
+    counters = context(previous=({"docs": 3},)).previous.counters
+    with pytest.raises(RecordError, match=r"have not counted 'dcos', but 'docs': write ctx\.previous\.counters\.get"):
+        counters["dcos"]
+    with pytest.raises(RecordError, match="have not counted 'docs', but nothing"):
+        context().previous.counters["docs"]
+    assert counters.get("dcos", 0) == 0
+
+
 def test_random_depends_on_seed_and_task_alone():
     """Each retry of a task draws the same numbers; other tasks and seeds draw others."""
     drawn = context().random.random()

@@ -4,6 +4,7 @@ import dataclasses
 
 import msgpack
 import pytest
+from core_driver import VERSIONS, Driver, spec
 
 from mapreduce.config import (
     CONTROL_FRAME_BYTES,
@@ -18,82 +19,11 @@ from mapreduce.config import (
 )
 from mapreduce.coordinator.durable import Durable
 from mapreduce.coordinator.entries import Committed, JobSubmitted, Revoked
-from mapreduce.coordinator.events import Received, Tick
-from mapreduce.coordinator.state_machine import Coordinator
+from mapreduce.coordinator.events import Received
 from mapreduce.errors import IllegalTransition
-from mapreduce.plan import AttemptId, Done, Failure, FailureKind, JobSpec, PartInfo, StepShape, TaskId, TaskKind
+from mapreduce.plan import AttemptId, Done, Failure, FailureKind, PartInfo, TaskId, TaskKind
 from mapreduce.protocol import messages as m
 from mapreduce.protocol.wire import Envelope, encode
-
-VERSIONS = {"python": "3.11"}
-
-
-def spec(job="j", *shapes, **more):
-    steps = tuple(StepShape(*shape) for shape in shapes or [(2, 1)])
-    return JobSpec(job, "name", steps, *["0" * 64] * 3, more.pop("output", f"/out/{job}"), 1, **more)
-
-
-def result(attempt, **more):
-    part = None if attempt.task.kind is TaskKind.MAP else PartInfo(1, 1, "ff")
-    return Done(**{"part": part, **more})
-
-
-class Driver:
-    """Talks to a core as agents and a client; `told` holds what each peer was sent."""
-
-    def __init__(self):
-        self.core, self.now = Coordinator(1, VERSIONS, 0.0), 0.0
-        self.sessions, self.sent, self.told, self.entries = {}, {}, {}, []
-
-    def put(self, peer, envelope):
-        return self.take(self.core.handle(Received(peer.encode(), envelope), self.now))
-
-    def tick(self, now):
-        self.now = now
-        return self.take(self.core.handle(Tick(), now))
-
-    def take(self, effects):
-        self.entries += effects.entries
-        self.effects = effects
-        for send in effects.messages:
-            encode(send.envelope)  # whatever is said fits a frame
-            self.told.setdefault(send.identity.decode(), []).append(send.envelope.message)
-        return effects
-
-    def agent(self, worker, message):
-        self.sent[worker] += 1
-        return self.put(worker, Envelope(self.sessions[worker], self.sent[worker], message))
-
-    def join(self, worker, slots=1, **inventory):
-        self.put(worker, Envelope("", 0, m.Register(worker, worker, slots, VERSIONS, "tcp://x")))
-        self.sessions[worker], self.sent[worker] = self.effects.messages[-1].envelope.session, 0
-        self.agent(worker, m.Inventory(**inventory))
-
-    def restart(self):
-        """The coordinator dies, and another goes on with its journal; no worker has come back yet."""
-        epoch = self.core.core.epoch + 1
-        self.core = Coordinator.recover(epoch, VERSIONS, self.now, snapshot=None, entries=self.entries)
-
-    def ask(self, message):
-        self.put("client", Envelope("", 1, message))
-        return self.told["client"][-1]
-
-    def submit(self, job, *workers):
-        assert isinstance(self.ask(m.Submit(job)), m.Accepted)
-        for worker in workers:
-            self.agent(worker, m.Prepared(job.job))
-
-    def running(self, worker):
-        """What the worker was told to run and has not answered."""
-        return [message.attempt for message in self.told.get(worker, []) if isinstance(message, m.RunAttempt)]
-
-    def finish(self, worker, attempt=None, **more):
-        attempt = attempt or self.running(worker)[-1]
-        self.agent(worker, m.AttemptDone(attempt, result(attempt, **more)))
-        return attempt
-
-    def status(self, job="j"):
-        return self.ask(m.GetStatus(job))
 
 
 @pytest.fixture
@@ -403,6 +333,21 @@ def test_results_of_the_lost_that_nobody_needs_are_not_made_again(driver):
     driver.agent("a", m.Leave())
     assert not [entry for entry in driver.entries[before:] if isinstance(entry, Revoked)]
     assert driver.status().counters == {"first": 2}
+
+
+def test_measures_of_keys_are_told_in_frames_that_hold_them(driver):
+    """Workers are told the bounds of all map tasks, however large together: each message fits a control frame."""
+    driver.join("a", 60)
+    driver.join("b")
+    driver.submit(spec("j", (60, 2)), "a", "b")
+    bounds = {}
+    for worker in "ab":
+        for attempt in driver.running(worker):
+            bounds[attempt.task.index] = bytes([attempt.task.index]) * (12 << 10)
+            driver.finish(worker, attempt, runs=1, digests=bytes(16), bounds=bounds[attempt.task.index])
+    told = [source for message in driver.told["b"] if isinstance(message, m.Results) for source in message.sources]
+    assert {source.attempt.task.index: source.done.bounds for source in told} == bounds
+    assert len(bounds) == 60
 
 
 def test_two_commits_of_a_task_are_an_illegal_transition():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from decimal import Decimal
 from functools import reduce
 
@@ -12,12 +13,13 @@ from folding import batches_of, exact, folded, plainly
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapreduce.aggregators import Count, Max, Mean, Min, Sum
+from mapreduce.aggregators import Count, Max, Mean, Min, Sum, Variance
 from mapreduce.dataflow.columns import Batch, Lane, concat, make_batch, records_of, sort_by_key
 from mapreduce.dataflow.context import Site
 from mapreduce.dataflow.fold import BY_METHODS, Fold, Partials
 from mapreduce.errors import ValueTypeError
 from mapreduce.plan import Limits
+from mapreduce.step import as_aggregator
 
 INTS = st.integers(-(2**70), 2**70) | st.sampled_from([2**63 - 1, -(2**63), 2**62, 0, 1])
 FLOATS = st.floats() | st.sampled_from([0.0, -0.0, math.nan, math.inf, 1e308, 1e-320, 0.1])
@@ -98,9 +100,60 @@ def test_text_has_a_minimum():
 def test_values_that_cannot_be_added_name_the_key():
     """A sum of text is refused, and the site holds the aggregator and the key."""
     site = Site()
-    with pytest.raises(ValueTypeError, match="adds numbers"):
+    with pytest.raises(ValueTypeError, match="needs numbers"):
         Fold(Sum(), site).create(make_batch(["fine", "bad"], [Decimal(1), "text"]))
     assert (site.function, site.key, site.users) == ("Sum()", "'bad'", True)
+
+
+@pytest.mark.parametrize(
+    ("aggregator", "values"),
+    [
+        (Sum(), [Decimal(1), 0.5]),
+        ({"a": Min(), "b": Variance()}, [10**400, 0.5]),
+        (Min(), [Decimal("sNaN"), Decimal(1)]),
+    ],
+)
+def test_numbers_that_do_not_go_together_are_refused(aggregator, values):
+    """What Python raises inside an aggregator of ours becomes a sentence with the aggregator, and the site the key."""
+    site = Site()
+    with pytest.raises(ValueTypeError, match=r"\(\) cannot fold the values of this key: .*numbers of one kind"):
+        Fold(as_aggregator(aggregator), site).create(make_batch(["k", "k"], values))
+    assert (site.key, site.users) == ("'k'", True)
+
+
+def test_what_a_users_own_method_raises_stays_as_it_is():
+    """A TypeError of a user's values or methods is not made another error: it has the user's lines."""
+
+    class Odd:
+        def __radd__(self, other):
+            raise TypeError("mine")
+
+    site = Site()
+    with pytest.raises(TypeError, match=r"^mine$"):
+        Fold(Sum(), site).create(make_batch(["k"], [Odd()]))
+    assert site.users
+
+
+def test_a_state_that_cannot_be_kept_names_aggregator_and_key():
+    """A state that nothing can write is the user's error, in `create` as inside a dict and in `finish`."""
+
+    class Locked(Sum):
+        def create(self, value):
+            return threading.Lock() if value else 0
+
+        def finish(self, state):
+            return threading.Lock()
+
+        def __repr__(self):
+            return "Locked()"
+
+    for aggregator in (Locked(), {"n": Count(), "l": Locked()}):
+        site = Site()
+        with pytest.raises(ValueTypeError, match=r"^Locked\(\) made what cannot be kept, of the key 'bad'"):
+            Fold(as_aggregator(aggregator), site).create(make_batch(["good", "bad"], [0, 1]))
+        assert (site.function, site.key, site.users) == ("Locked()", "'bad'", True)
+    with pytest.raises(ValueTypeError, match=r"^Locked\(\) made what cannot be kept"):
+        Fold(Locked(), Site()).finish(make_batch(["good"], [0]))
 
 
 def test_subclass_goes_by_its_own_methods():

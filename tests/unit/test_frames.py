@@ -176,8 +176,9 @@ FRAME = pl.DataFrame({"key": ["a"], "value": [1]})
     [
         (FRAME.lazy(), RecordError, r"LazyFrame; .*write frame\.collect\(\)"),
         (FRAME["key"], RecordError, r"f gave a Series; with frames=True it gives Polars frames"),
+        ((FRAME, FRAME), RecordError, r"f gave a tuple; with frames=True it gives Polars frames"),
         (("a", 1), RecordError, r"f gave \('a', 1\), a tuple"),
-        (7, RecordError, "f gave 7, a int"),
+        (7, RecordError, "f gave 7, an int"),
         ([("a", 1)], RecordError, r"f gave \('a', 1\), a tuple"),
         (FRAME.rename({"value": "n"}), RecordError, r"columns 'key', 'n'; it must have 'key' and 'value'"),
         (FRAME.with_columns(n=1), RecordError, r"columns 'key', 'value', 'n'; .* and no other"),

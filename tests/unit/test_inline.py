@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import mapreduce
 from mapreduce.aggregators import Count, Max, Mean, Min, Sum
 from mapreduce.config import WARNINGS
 from mapreduce.dataflow.inputs import find_inputs, plan_splits
@@ -20,8 +21,10 @@ from mapreduce.errors import (
     CorruptBlockError,
     DiskFullError,
     InputChangedError,
+    InputError,
     InputLostError,
     JobFailed,
+    UsageError,
 )
 from mapreduce.job import Job, Step
 from mapreduce.loader import LoadedJob
@@ -64,7 +67,7 @@ class Run:
             "job", str(output), seed=job.seed, steps=tuple(shapes), limits=limits or Limits(), **options
         )
         prepare_output(output, "job", overwrite=False)
-        spec = JobSpec("job", "job", tuple(shapes), "", "", "", str(output), 0)
+        spec = JobSpec("job", "job", tuple(shapes), "", "", "", "", str(output), 0)
         scratch = output.parent / "scratch"
         scratch.mkdir(exist_ok=True)
         self.progress = []
@@ -450,3 +453,21 @@ def test_skipped_lines_are_warned_of(book, tmp_path):
     assert first == f"{book / '000.txt'}: lines left out for bytes that are not utf-8: 2"
     assert last == "more warnings of this kind were dropped"
     assert len(run.outcome.warnings) == WARNINGS
+
+
+def test_errors_for_the_caller_come_without_the_engines_frames(tmp_path):
+    """Of a failed job and of a mistake in the call: the caller's line, and one of ours."""
+    (tmp_path / "in").write_text("x")
+    for inputs, kind in ((tmp_path / "in", JobFailed), (tmp_path / "missing", InputError)):
+        with pytest.raises(kind) as caught:
+            mapreduce.run(Job(lambda line: [(line, 1 / 0)]), inputs, runner="inline")
+        assert [entry.name for entry in caught.traceback] == [
+            "test_errors_for_the_caller_come_without_the_engines_frames",
+            "called",
+        ]
+
+
+def test_parameters_are_a_dict(tmp_path):
+    """Anything else is refused in the words of the call."""
+    with pytest.raises(UsageError, match="params= is a dict from names to values"):
+        mapreduce.run(Job(str.split), tmp_path, params=["min_length=5"])

@@ -9,7 +9,7 @@ from mapreduce import Count, Csv, Files, Input, Job, JsonLines, Parquet, Records
 from mapreduce.dataflow.inputs import FILE_BYTES, InputFile, InputFiles, find_inputs, notes, plan_inputs
 from mapreduce.dataflow.split_file import split_at, split_count
 from mapreduce.describe import describe_job
-from mapreduce.errors import InputError, OutputError
+from mapreduce.errors import InputError, JobDefinitionError, OutputError
 from mapreduce.input_arguments import arguments_of, is_stdin, read_paths
 from mapreduce.joins import Join
 from mapreduce.partitioners import ListPartitioner, RangePartitioner
@@ -57,6 +57,22 @@ def test_names_that_do_not_fit_are_refused(job, given, message):
     """The message lists the names that there are."""
     with pytest.raises(UsageError, match=message):
         arguments_of(job, given)
+
+
+@pytest.mark.parametrize("given", [5, None, b"x", ["a", None], {"a": 5}])
+def test_what_is_no_path_is_refused(given):
+    """From Python: what was given is shown."""
+    with pytest.raises(UsageError, match="inputs are "):
+        read_paths(given)
+
+
+def test_a_name_for_the_only_input_is_told(tmp_path):
+    """Of a job with one input: what to write instead."""
+    (tmp_path / "b.txt").touch()
+    with pytest.raises(InputError, match=f"without a name: write {tmp_path}/b.txt"):
+        find_inputs([f"text={tmp_path}/b.txt"])
+    with pytest.raises(InputError, match=r"no such input: text=missing \(/[^;]*$"):
+        find_inputs(["text=missing"])
 
 
 def test_standard_input_may_have_a_name(tmp_path, monkeypatch):
@@ -199,11 +215,54 @@ def test_the_output_of_a_former_job(tmp_path):
     (Path(result) / "part-00007").touch()
     assert len(find_inputs([result], Records())) == 3
     assert len(find_inputs([result])) == 4
-    again = mapreduce.run(Job(lambda key, value: [(value, key)], input=Records()), result, runner="inline")
+    turned = Job(lambda key, value: [(value, key)], input=Records())
+    again = mapreduce.run(turned, result, runner="inline")
     assert sorted(again) == [(1, "b"), (2, "a")]
     mapreduce.run(ONE, tmp_path / "in.txt", tmp_path / "out", runner="inline")
     with pytest.raises(InputError, match="in the format tsv, not typed records"):
         find_inputs([tmp_path / "out"], Records())
+
+
+def test_a_former_result_is_an_input(tmp_path):
+    """It is read with its exact types whatever format the job names, and beside files under another name."""
+    (tmp_path / "in.txt").write_text("a\nb\na\n")
+    result = mapreduce.run(ONE, tmp_path / "in.txt", runner="inline", reducers=3)
+    typed = mapreduce.run(Job(lambda key, value: [(value, (key, b"x"))]), result, runner="inline")
+    assert sorted(typed) == [(1, ("b", b"x")), (2, ("a", b"x"))]
+    both = mapreduce.run(Job(lambda key, value: [(key, value)]), [result, typed], runner="inline")
+    assert set(both) == {("a", 2), ("b", 1), (1, ("b", b"x")), (2, ("a", b"x"))}
+    joined = Job(inputs={"counts": Input(), "lines": Input(pairs)}, reducer=Join())
+    inputs = {"counts": result, "lines": tmp_path / "in.txt"}
+    assert set(mapreduce.run(joined, inputs, runner="inline")) == {("a", (2, 1)), ("b", (1, 1))}
+
+
+def test_a_result_that_is_no_input(tmp_path):
+    """One in a folder is given by that; one that is temporary goes alone, and to a job that its program waits for."""
+    (tmp_path / "in.txt").write_text("a\n")
+    result = mapreduce.run(ONE, tmp_path / "in.txt", runner="inline")
+    filed = mapreduce.run(ONE, tmp_path / "in.txt", tmp_path / "out", runner="inline")
+    with pytest.raises(UsageError, match="lie in files: give its folder, which is its attribute output"):
+        mapreduce.run(ONE, filed, runner="inline")
+    with pytest.raises(UsageError, match="cannot be one input together with files"):
+        mapreduce.run(ONE, [result, tmp_path / "in.txt"], runner="inline")
+    with pytest.raises(UsageError, match="may be gone before a submitted job has read it"):
+        mapreduce.submit(ONE, {"lines": result}, tmp_path / "there")
+    with pytest.raises(UsageError, match="say which input of the job"):
+        mapreduce.run(Job(inputs={"a": Input(pairs), "b": Input(pairs)}, reducer=Count()), result, runner="inline")
+
+
+@pytest.mark.parametrize("name", ["key", "values", "ctx", "from"])
+def test_names_that_a_reducer_could_not_have_as_parameters(name):
+    """An input's name must be one of a reducer's parameters beside the key and the context."""
+    with pytest.raises(JobDefinitionError, match=f"an input cannot be called '{name}', since a reducer's parameter"):
+        Job(inputs={name: Input(pairs), "other": Input(pairs)}, reducer=Count())
+
+
+@pytest.mark.parametrize("reducer", [Count(), Join(), None])
+def test_frames_beside_inputs_are_for_a_reducer(reducer):
+    """Where no reducer or combiner would take frames, frames= would do nothing: each input says it for itself."""
+    with pytest.raises(JobDefinitionError, match=r"frames= is for a reducer function.*say frames=True in an Input"):
+        Job(inputs={"a": Input(pairs), "b": Input(pairs)}, reducer=reducer, frames=True)
 
 
 def test_describe_shows_inputs_and_formats():

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mapreduce.aggregators import Count, Max, Sum
+from mapreduce.aggregators import Aggregator, Count, Max, Sum
 from mapreduce.calls import Call
 from mapreduce.errors import JobDefinitionError
 from mapreduce.job import Job, Step, parse_size
@@ -27,6 +27,19 @@ def reducer(key: str, values: Iterator[int]) -> Iterator[tuple[str, int]]:
 
 def later(key: str, value: int) -> Iterator[tuple[str, int]]:
     yield key, value
+
+
+class Unfinished(Aggregator[Any, Any, Any]):
+    def create(self, value: Any) -> Any:
+        return value
+
+
+class Longest:
+    def __call__(self, line: str) -> None:
+        pass
+
+    def finish(self) -> Iterator[tuple[str, int]]:
+        yield "longest", 0
 
 
 def test_a_job_of_one_step_is_resolved() -> None:
@@ -72,6 +85,17 @@ def test_steps_follow_each_other() -> None:
         ({"mapper": mapper, "encoding": "base64"}, "encoding="),
         ({"mapper": mapper, "encoding_errors": "ignore"}, "strict, replace, skip"),
         ({"mapper": mapper, "name": ""}, "name="),
+        ({"mapper": Count()}, r"an aggregator is a reducer: reducer=Count\(\)"),
+        ({"mapper": mapper, "reducer": [Count(), Max()]}, "several aggregators over one value are a dict"),
+        ({"mapper": mapper, "reducer": reducer, "partitioner": {"a": 0}}, "write ListPartitioner"),
+        ({"mapper": mapper, "reducer": reducer, "partitioner": ["f", "p"]}, "write RangePartitioner"),
+        ({"mapper": mapper, "reducer": reducer, "sort_values": "time"}, r"lambda value: value\['time'\]"),
+        ({"mapper": mapper, "reducer": Unfinished()}, "Unfinished has no merge and no finish"),
+        ({"mapper": mapper, "reducer": {"n": Count(), "u": Unfinished()}}, "Unfinished has no merge and no finish"),
+        ({"mapper": str.strip, "reducer": reducer, "frames": True}, r"with frames=True write `def reducer\(frame\)`"),
+        ({"mapper": Longest()}, "finish.. nobody would call: give the class, mapper=Longest"),
+        ({"inputs": {"a": mapper}}, r"such as Input\(mapper, format=Csv\(\)\)"),
+        ({"mapper": mapper, "steps": [Step(mapper)]}, "move them into the Step"),
     ],
 )
 def test_senseless_jobs_are_refused(arguments: dict[str, Any], words: str) -> None:

@@ -98,7 +98,7 @@ def run(job, emitted, shape):
         output = str(folder / "out")
         options = TaskOptions("job", output, output_format="records", steps=tuple(shapes), limits=limits)
         prepare_output(output, "job", overwrite=False)
-        spec = JobSpec("job", "job", tuple(shapes), "", "", "", output, 0)
+        spec = JobSpec("job", "job", tuple(shapes), "", "", "", "", output, 0)
         outcome = run_inline(spec, LoadedJob(job, {}, options), encode_splits(splits), scratch=folder)
         found = list(read_output(output))
         assert outcome.records_out == len(found)

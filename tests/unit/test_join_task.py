@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sides import TINY, side_by_side
 
+import mapreduce
+from mapreduce import Input, Job
 from mapreduce.dataflow import join_task
 from mapreduce.dataflow.broadcast import BroadcastSink, Loaded, Table
 from mapreduce.dataflow.cogroup import LargeGroup
@@ -161,7 +163,7 @@ def test_a_broadcast_join_gives_the_same_in_the_order_of_the_left(how, left, rig
     """The records are those of the shuffled join, sorted as the left input is and cut as it came."""
     batches = [make_batch(*map(list, zip(*right[n : n + 7], strict=True))) for n in range(0, len(right), 7)]
     sink = Kept()
-    joining = BroadcastSink(Join(how, broadcast=True), context(), sink)
+    joining = BroadcastSink(Join(how, broadcast=True), context(), sink, ["left", "right"])
     joining.join_to(Table(batches, Loaded()), counted=False)
     for start in range(0, len(left), cut):
         batch = make_batch(*map(list, zip(*left[start : start + cut], strict=True)))
@@ -182,9 +184,23 @@ def test_one_task_accounts_for_the_loading():
     loaded = Loaded(3, 40, {"users": 3}, ("odd",))
     for counted in (True, False):
         ctx = context()
-        joining = BroadcastSink(Join(broadcast=True), ctx, Kept())
+        joining = BroadcastSink(Join(broadcast=True), ctx, Kept(), ["left", "right"])
         joining.join_to(Table([], loaded), counted=counted)
         joining.add_keys(["a", "b"])
         written = joining.finish()
         assert (written.records_in, written.bytes_in) == ((3, 40) if counted else (0, 0))
         assert (ctx.counters, ctx.warnings) == (({"users": 3}, ("odd",)) if counted else ({}, ()))
+
+
+@pytest.mark.parametrize("broadcast", [False, True])
+@pytest.mark.parametrize(("key", "warned"), [(7, True), (7.0, True), ("7", False), (None, False)])
+def test_keys_of_different_types_are_warned_of(broadcast, key, warned, tmp_path):
+    """An int from one input never meets a str from the other, so a join without a match says why."""
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "b").write_text("y")
+    inputs = {"visits": Input(lambda line: [(key, line)]), "users": Input(lambda line: [("7", line)])}
+    job = Job(inputs=inputs, reducer=Join("left", broadcast=broadcast))
+    result = mapreduce.run(job, {"visits": tmp_path / "a", "users": tmp_path / "b"}, runner="inline")
+    told = [warning for warning in result.warnings if "the keys of the joined inputs" in warning]
+    assert len(told) == warned
+    assert all(f"(visits: {type(key).__name__}; users: str), so none has a match" in warning for warning in told)

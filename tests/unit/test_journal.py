@@ -15,7 +15,7 @@ from mapreduce.errors import JournalError
 from mapreduce.plan import AttemptId, Done, Failure, FailureKind, JobSpec, PartInfo, StepShape, TaskId, TaskKind
 from mapreduce.protocol.messages import LogEntry
 
-SPEC = JobSpec("job1", "n", (StepShape(2, 1),), "a" * 64, "b" * 64, "c" * 64, "/out", 1)
+SPEC = JobSpec("job1", "n", (StepShape(2, 1),), "a" * 64, "b" * 64, "c" * 64, "d" * 64, "/out", 1)
 MAP = TaskId("job1", 0, TaskKind.MAP, 0)
 ENTRIES = [
     e.WorkerKnown("w1", "host", "tcp://x", "/f"),
@@ -26,6 +26,7 @@ ENTRIES = [
     e.Revoked(AttemptId(MAP, 2), "lost"),
     e.Committed(AttemptId(MAP, 3), "w1", Done(1, 2, 3, 4, 1, b"1234567x", part=PartInfo(1, 2, "ff", ("str",)))),
     e.Restarted(MAP, (TaskId("job1", 0, TaskKind.REDUCE, 0),), 9),
+    e.Fenced((TaskId("job1", 0, TaskKind.MAP, 1),), 9),
     e.Warned("job1", "text"),
     e.WorkerGone("w1", "silent"),
     e.JobEnded("job1", JobState.FAILED, Failure(FailureKind.FATAL, "m", producer=AttemptId(MAP, 3))),
@@ -53,11 +54,11 @@ def test_a_snapshot_replaces_its_entries(tmp_path):
         durable.apply(entry)
     journal.append(ENTRIES[:6])
     journal.write_snapshot(durable.to_plain())
-    journal.append(ENTRIES[6:9])
+    journal.append(ENTRIES[6:10])
     snapshot, entries = journal.read()
     journal.close()
     again = Durable.from_plain(snapshot)
-    assert entries == ENTRIES[6:9]
+    assert entries == ENTRIES[6:10]
     for entry in entries:
         durable.apply(entry)
         again.apply(entry)

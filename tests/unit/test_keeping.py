@@ -11,7 +11,7 @@ from folding import merged_by_tree, parts_and_tree, state_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapreduce.aggregators import Variance, values_wanted_by
+from mapreduce.aggregators import Max, Min, Variance, values_wanted_by
 from mapreduce.errors import JobDefinitionError, ValueTypeError
 from mapreduce.keeping import Collect, First, Sample, TopK
 
@@ -109,6 +109,22 @@ def test_samples_of_several_tasks_are_uniform():
     assert np.abs(double).max() < 5
     assert 0.85 < np.mean(double**2) < 1.15
     assert np.abs(scores(firsts, 1 / total)).max() < 4  # the order is random, too
+
+
+def order(pair):
+    """A pair's place among others: NaN last."""
+    return tuple((math.isnan(number), 0.0 if math.isnan(number) else number) for number in pair)
+
+
+@settings(max_examples=60, deadline=None)
+@given(parts_and_tree(st.tuples(*[st.sampled_from([math.nan, 0, 1, 1.5])] * 2)), st.integers(1, 4))
+def test_tuples_with_nan_have_one_order(parts_and_tree_, n):
+    """A NaN inside a tuple is larger than all else, however the values are cut."""
+    parts, tree = parts_and_tree_
+    values = [value for part in parts for value in part]
+    assert repr(merged_by_tree(TopK(n), parts, tree)) == repr(sorted(values, key=order, reverse=True)[:n])
+    assert repr(merged_by_tree(Min(), parts, tree)) == repr(min(values, key=order))
+    assert repr(merged_by_tree(Max(), parts, tree)) == repr(max(values, key=order))
 
 
 @pytest.mark.parametrize("make", [TopK, Sample])

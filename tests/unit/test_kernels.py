@@ -122,7 +122,7 @@ def test_a_tuple_of_another_length_names_the_key():
 def test_a_member_that_fails_names_the_key():
     """The aggregator that refused a value is named, and the key."""
     site = Site()
-    with pytest.raises(ValueTypeError, match="adds numbers"):
+    with pytest.raises(ValueTypeError, match="needs numbers"):
         Fold(Together({"n": Count(), "sum": Sum()}), site).create(make_batch(["fine", "bad"], [Decimal(1), "text"]))
     assert (site.function, site.key) == ("Sum()", "'bad'")
 

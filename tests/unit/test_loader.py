@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from mapreduce.imports import ModuleSource
 from mapreduce.loader import SourceFinder
-from mapreduce.package import Package, package_of
+from mapreduce.package import Package, Setup, package_of, setup_of
 from mapreduce.plan import TaskOptions
 from mapreduce.protocol.plain import pack
 from mapreduce.targets import load_job
@@ -26,16 +27,22 @@ Loaded = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def loaded(tmp_path: Path) -> Loaded:
-    """Load a package in a fresh `python -P` process elsewhere, run some lines there (`loaded` is the LoadedJob)."""
+    """Load a package in a fresh `python -P` process elsewhere, and run some lines there.
 
-    def run(package: Package, lines: str = "") -> subprocess.CompletedProcess[str]:
+    In these `code` is the LoadedCode, `setup(n)` the LoadedJob of the n-th setup, and `loaded` that of the first.
+    """
+
+    def run(package: Package, lines: str = "", setups: Sequence[Setup] = ()) -> subprocess.CompletedProcess[str]:
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir(exist_ok=True)
         (tmp_path / "package.bin").write_bytes(pack(package))
+        for number, setup in enumerate(setups or [Setup(pickle.dumps(({}, {})), OPTIONS)]):
+            (tmp_path / f"package.bin{number}").write_bytes(pack(setup))
         script = (
             "import sys\nfrom pathlib import Path\nfrom mapreduce.errors import MapReduceError\n"
-            "from mapreduce.loader import load\n"
-            "try:\n    loaded = load(Path(sys.argv[1]).read_bytes())\n"
+            "from mapreduce.loader import LoadedCode\n"
+            "def setup(number): return code.setup(Path(sys.argv[1] + str(number)).read_bytes(), {})\n"
+            "try:\n    code = LoadedCode(Path(sys.argv[1]).read_bytes())\n    loaded = setup(0)\n"
             "except MapReduceError as error:\n    sys.exit(f'{type(error).__name__}: {error}')\n"
         ) + textwrap.dedent(lines)
         return subprocess.run(
@@ -51,8 +58,9 @@ def loaded(tmp_path: Path) -> Loaded:
 
 def test_parameters_and_options_arrive(loaded: Loaded) -> None:
     """They come back as they were given, typed."""
-    package = package_of(load_job("@word_count"), {"n": 3, "x": None, "words": ["a", {"b"}]}, OPTIONS)
-    done = loaded(package, "print(loaded.params, loaded.options.seed, loaded.job)")
+    package = package_of(load_job("@word_count"))
+    setup = setup_of({"n": 3, "x": None, "words": ["a", {"b"}]}, OPTIONS, pack(package))
+    done = loaded(package, "print(loaded.params, loaded.options.seed, loaded.job)", [setup])
     assert done.stdout == "{'n': 3, 'words': ['a', {'b'}], 'x': None} 7 Job(keys=str.split, reducer=Count())\n", (
         done.stderr
     )
@@ -60,9 +68,7 @@ def test_parameters_and_options_arrive(loaded: Loaded) -> None:
 
 def test_a_missing_package_is_named_before_anything_runs(loaded: Loaded) -> None:
     """A worker without an installed requirement says which, and what to do."""
-    package = dataclasses.replace(
-        package_of(load_job("@word_count"), {}, OPTIONS), requirements=("no_such_package", "yaml")
-    )
+    package = dataclasses.replace(package_of(load_job("@word_count")), requirements=("no_such_package", "yaml"))
     done = loaded(package)
     assert done.returncode == 1
     assert done.stderr.startswith("PackagingError: the job imports 'no_such_package', which is not installed")
@@ -70,9 +76,7 @@ def test_a_missing_package_is_named_before_anything_runs(loaded: Loaded) -> None
 
 def test_a_pickle_of_another_python_is_refused(loaded: Loaded) -> None:
     """Code objects cannot cross versions of Python; both are named."""
-    package = dataclasses.replace(
-        package_of(load_job("@word_count"), {}, OPTIONS), python="3.9", job_pickle=b"x", target=None
-    )
+    package = dataclasses.replace(package_of(load_job("@word_count")), python="3.9", job_pickle=b"x", target=None)
     done = loaded(package)
     assert "made with Python 3.9 and this worker runs 3." in done.stderr
 
@@ -81,7 +85,7 @@ def test_a_module_that_fails_on_the_worker_shows_its_line(loaded: Loaded) -> Non
     """Such as one that reads a file which only the client has."""
     source = b"import os\nDATA = open('/no/such/data')\n"
     package = dataclasses.replace(
-        package_of(load_job("@word_count"), {}, OPTIONS),
+        package_of(load_job("@word_count")),
         target=("lo_fails", ""),
         modules=(ModuleSource("lo_fails", "/home/u/lo_fails.py", source, is_package=False),),
     )
@@ -110,3 +114,52 @@ def test_the_finder_serves_packages_namespaces_and_source(monkeypatch: pytest.Mo
     assert finder.find_spec("lo_pack.absent") is None
     with pytest.raises(ModuleNotFoundError):
         __import__("lo_pack.absent")
+
+
+def test_code_is_loaded_once_for_many_setups(loaded: Loaded) -> None:
+    """Each run has its parameters, options and their types' modules; the job's own modules stay as they are."""
+    modules = [
+        ModuleSource("lo_job", "/c/lo_job.py", b"calls = []\ndef mapper(line):\n    yield line, 1\n", is_package=False),
+        ModuleSource("lo_ns.used", "/c/lo_ns/used.py", b"x = 1\n", is_package=False),
+    ]
+    package = dataclasses.replace(
+        package_of(load_job("@word_count")), target=("lo_job", ""), modules=tuple(modules), requirements=()
+    )
+    setups = [
+        Setup(
+            pickle.dumps(({"n": number}, {})),
+            dataclasses.replace(OPTIONS, seed=number),
+            (ModuleSource("lo_ns.types", "/c/lo_ns/types.py", f"version = {number}\n".encode(), is_package=False),),
+        )
+        for number in (1, 1, 2)
+    ]
+    script = """
+    import lo_job, lo_ns.used
+    lo_job.calls.append(1)
+    for number in range(3):
+        again = setup(number)
+        import lo_ns.types
+        same = sys.modules["lo_job"] is lo_job and sys.modules["lo_ns.used"] is lo_ns.used
+        print(again.params, again.options.seed, lo_ns.types.version, same, again.job is loaded.job)
+    """
+    done = loaded(package, script, setups)
+    assert done.stdout.splitlines() == [
+        "{'n': 1} 1 1 True True",
+        "{'n': 1} 1 1 True True",
+        "{'n': 2} 2 2 True True",
+    ], done.stderr
+
+
+def test_parameters_that_do_not_load_leave_the_code_usable(loaded: Loaded) -> None:
+    """A parameter whose type breaks on the worker is told with its traceback; the next setup is fine."""
+    broken = Setup(pickle.dumps(({}, {})).replace(b"}", b"X"), OPTIONS)
+    fine = Setup(pickle.dumps(({"n": 1}, {})), OPTIONS)
+    script = """
+    try:
+        setup(1)
+    except MapReduceError as error:
+        print(str(error).partition(" cannot be loaded on this worker")[0])
+    print(setup(2).params)
+    """
+    done = loaded(package_of(load_job("@word_count")), script, [fine, broken, fine])
+    assert done.stdout.splitlines() == ["what the job's parameters are", "{'n': 1}"], done.stderr

@@ -344,6 +344,15 @@ def test_lost_part(tmp_path, damage):
     assert list(read_output(tmp_path)) == RECORDS
 
 
+def test_a_cleaner_that_was_stopped_is_no_reason_to_leave_folders(tmp_path):
+    """Where another cleaner removed the note of what was made and was killed, the one that made it still knows."""
+    made = prepare_output(tmp_path / "a" / "out", "j1", False)
+    assert made == (str(tmp_path / "a" / "out"), str(tmp_path / "a"))
+    (tmp_path / "a" / "out" / "_tmp-j1" / "_reserved").unlink()
+    remove_attempts(tmp_path / "a" / "out", "j1", made)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_existing_output_is_refused(tmp_path):
     """A folder with something in it is refused, with what is there and what to do; an empty one is taken."""
     (tmp_path / "out").mkdir()

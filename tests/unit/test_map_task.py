@@ -107,7 +107,7 @@ def test_none_is_nothing():
         (lambda line: line, ["returned 'to be or', a str", "yield line, 1"]),
         (lambda line: line.encode(), ["returned b'to be or', a bytes"]),
         (lambda line: {"a": 1}, [r"returned \{'a': 1\}, a dict", r"list\(result.items\(\)\)"]),
-        (lambda line: 5, ["returned 5, a int", "None for nothing"]),
+        (lambda line: 5, ["returned 5, an int", "None for nothing"]),
         (lambda line: line.split(), ["emitted 'to', a str", "yield key, value"]),
         (lambda line: [["a", 1]], [r"emitted \['a', 1\], a list", "yield key, value"]),
         (lambda line: [("a", 1, 2)], ["it has 3 elements", "yield key, value"]),
@@ -261,7 +261,7 @@ def test_place_follows_the_mapper():
     assert call.is_generator
 
 
-@pytest.mark.parametrize("key", [["list"], {"a"}, {"a": 1}, object(), ("a", ["b"])], ids=str)
+@pytest.mark.parametrize("key", [["list"], {"a"}, {"a": 1}, object(), ("a", ["b"])], ids=lambda key: type(key).__name__)
 def test_unsupported_keys_name_function_key_and_type(key):
     """A key of another type is refused with the function, the key and its type."""
 

@@ -101,12 +101,22 @@ def test_wrong_keys_and_values_are_refused_where_they_are_written(outputs):
 def test_what_the_format_cannot_say_fails_the_task(outputs, options):
     """The error comes when records are written out, and comes again if a user's function caught it."""
     outputs["text"].write("k", {1})
-    with pytest.raises(ValueTypeError, match="TSV output cannot write"):
+    with pytest.raises(ValueTypeError, match=r"ctx\.outputs\['text'\]: TSV output cannot write"):
         outputs.close()
     with pytest.raises(ValueTypeError, match="TSV output cannot write"):
         outputs["text"]._flush()
     outputs.abort()
     assert names_in(temporary_folder(options.output, "job")) == ["reduce-00003-2.bad", "reduce-00003-2.empty"]
+
+
+def test_columns_of_several_types_name_their_output_and_leave_no_part(outputs, options):
+    """Parquet finds out at the end; the part is gone then, and the message says which output it was of."""
+    outputs["empty"].write("k", 1)
+    outputs["empty"].write("k", "one")
+    with pytest.raises(ValueTypeError, match=r"^ctx\.outputs\['empty'\]: Parquet output cannot write the values"):
+        outputs.close()
+    outputs.abort()
+    assert "reduce-00003-2.empty" not in names_in(temporary_folder(options.output, "job"))
 
 
 def test_a_full_disk_is_not_swallowed(outputs, monkeypatch):

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import mapreduce
 from mapreduce.aggregators import Count, Sum
 from mapreduce.dataflow.keys import encode_key, normalise_key
 from mapreduce.dataflow.manifest import read_output
@@ -254,3 +255,15 @@ def test_a_value_without_an_order_fails_with_its_key():
     job = Job(lambda line: [("k", {"n": line})], reducer=gathered, sort_values=True)
     with pytest.raises(JobFailed, match=r"cannot order the value \{'n': 'x'\} of the key 'k'"):
         run(job, ["x"])
+
+
+def test_a_partitioner_that_gives_no_part_is_named(tmp_path):
+    """The message has the function with its place, what it returned and for which key."""
+
+    def by_length(key, partitions):
+        return len(key) + partitions
+
+    (tmp_path / "in").write_text("four")
+    job = Job(keys=str.split, reducer=Count(), partitioner=by_length)
+    with pytest.raises(JobFailed, match=r"the partitioner .*by_length \(test_order_jobs.py:\d+\) returned 5 .*'four'"):
+        mapreduce.run(job, tmp_path / "in", runner="inline")

@@ -16,7 +16,7 @@ from mapreduce.aggregators import Aggregator, Count
 from mapreduce.describe import describe_job
 from mapreduce.errors import PackagingError
 from mapreduce.job import Job
-from mapreduce.package import Package, build_package, package_of
+from mapreduce.package import Package, Setup, build_package, build_setup, package_of, setup_of
 from mapreduce.plan import TaskOptions
 from mapreduce.protocol.plain import unpack
 from mapreduce.targets import load_job
@@ -58,7 +58,7 @@ def test_a_file_brings_the_project_modules_that_it_imports(tree: Any) -> None:
             "pk_unused.py": "raise SystemExit\n",
         }
     )
-    package = package_of(load_job("pk_job.py"), {}, OPTIONS)
+    package = package_of(load_job("pk_job.py"))
     assert names(package) == ["pk_a", "pk_b", "pk_dynamic", "pk_job", "pk_lazy"]
     assert package.requirements == ("hypothesis",)
     assert package.target == ("pk_job", "")
@@ -87,7 +87,7 @@ except ModuleNotFoundError:
 """
         }
     )
-    assert package_of(load_job("pk_optional.py"), {}, OPTIONS).requirements == ("yaml",)
+    assert package_of(load_job("pk_optional.py")).requirements == ("yaml",)
 
 
 def test_a_module_of_a_package_brings_the_whole_package(tree: Any) -> None:
@@ -102,7 +102,7 @@ def test_a_module_of_a_package_brings_the_whole_package(tree: Any) -> None:
             "src/pk_shop/not-a-module.py": "",
         }
     )
-    package = package_of(load_job("src/pk_shop/jobs/run.py"), {}, OPTIONS)
+    package = package_of(load_job("src/pk_shop/jobs/run.py"))
     assert names(package) == [
         "pk_shop",
         "pk_shop.deep.plugin",
@@ -115,7 +115,7 @@ def test_a_module_of_a_package_brings_the_whole_package(tree: Any) -> None:
 
 def test_a_demo_travels_by_name_alone() -> None:
     """Every worker has the engine."""
-    package = package_of(load_job("@word_count"), {}, OPTIONS)
+    package = package_of(load_job("@word_count"))
     assert (package.modules, package.target) == ((), ("mapreduce.demos.word_count", "job"))
 
 
@@ -132,7 +132,7 @@ def test_a_module_level_job_travels_by_reference(tree: Any) -> None:
         }
     )
     job = load_job("pk_ref.py").job
-    assert package_of(job, {}, OPTIONS).target == ("pk_ref", "job")
+    assert package_of(job).target == ("pk_ref", "job")
 
 
 def test_the_bytes_are_the_same_for_the_same_code(tree: Any) -> None:
@@ -141,7 +141,7 @@ def test_the_bytes_are_the_same_for_the_same_code(tree: Any) -> None:
     script = """
         import hashlib
         from mapreduce import Job
-        from mapreduce.package import build_package
+        from mapreduce.package import build_package, build_setup
         from mapreduce.plan import TaskOptions
         from mapreduce.targets import load_job
         WORDS = {"a": 1, "b": 2}
@@ -152,8 +152,9 @@ def test_the_bytes_are_the_same_for_the_same_code(tree: Any) -> None:
         def reducer(key, values):
             yield key, sum(values)
         for job in (load_job("pk_same.py"), Job(mapper, reducer=reducer)):
-            data = build_package(job, {"b": 1, "a": "x"}, TaskOptions(job="j", output="/o"))
-            print(hashlib.sha256(data).hexdigest())
+            code = build_package(job)
+            setup = build_setup({"b": 1, "a": ["x"]}, TaskOptions(job="j", output="/o"), code)
+            print(hashlib.sha256(code + setup).hexdigest())
     """
     (root / "main_script.py").write_text(textwrap.dedent(script))
     outputs = set()
@@ -199,10 +200,10 @@ def test_what_cannot_travel_is_named() -> None:
     ]
     for job, words in cases:
         with pytest.raises(PackagingError) as caught:
-            build_package(job, {}, OPTIONS)
+            build_package(job)
         assert all(word in str(caught.value) for word in words), caught.value
     with pytest.raises(PackagingError, match=r"the parameter 'n' cannot travel.*lock"):
-        build_package(load_job("@word_count"), {"n": threading.Lock()}, OPTIONS)
+        setup_of({"n": threading.Lock()}, OPTIONS, b"")
     stream.close()
 
 
@@ -221,7 +222,7 @@ job = Job(keys=str.split, reducer=Count())
 """
     tree({"pk_factory.py": load_job_from_here})
     job = load_job("pk_factory.py").module.make()
-    package = package_of(job, {}, OPTIONS)
+    package = package_of(job)
     assert package.target is None
     assert names(package) == ["pk_lazily", "pk_used"]
     assert package.requirements == ("yaml",)
@@ -234,7 +235,7 @@ def module_level(line: str) -> Iterator[tuple[str, int]]:
 
 def test_functions_of_a_module_travel_as_its_source() -> None:
     """A job made from Python of functions of an importable module, a test's own for one, brings that module."""
-    package = package_of(Job(module_level), {}, OPTIONS)
+    package = package_of(Job(module_level))
     assert package.target is None
     assert names(package) == [__name__]
     assert "hypothesis" not in package.requirements
@@ -245,7 +246,7 @@ def test_names_that_cannot_be_the_users_are_refused(tree: Any) -> None:
     """A standard library's name beside a rival file is ambiguous, a module without a file has no source."""
     tree({"pk_rival.py": "import sched\n" + MAPPER, "sched.py": ""})
     with pytest.raises(PackagingError, match=r"imports 'sched'.*sched\.py has the same name: rename yours"):
-        build_package(load_job("pk_rival.py"), {}, OPTIONS)
+        build_package(load_job("pk_rival.py"))
 
 
 def test_too_large_a_job_names_its_largest_part(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,14 +260,50 @@ def test_too_large_a_job_names_its_largest_part(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(
         PackagingError, match="the job's functions with the variables that they use, 2 MB, is the largest"
     ):
-        build_package(Job(mapper), {}, OPTIONS)
+        build_package(Job(mapper))
 
 
 def test_a_package_is_plain_data() -> None:
     """It survives its own bytes."""
     job = Job(keys=str.split, reducer=Count())
-    package = package_of(job, {"n": 3}, OPTIONS)
-    assert unpack(Package, build_package(job, {"n": 3}, OPTIONS)) == package
+    code = build_package(job)
+    assert unpack(Package, code) == package_of(job)
+    assert unpack(Setup, build_setup({"n": 3}, OPTIONS, code)) == setup_of({"n": 3}, OPTIONS, code)
+
+
+def test_what_differs_between_runs_is_not_in_the_package(tree: Any) -> None:
+    """A type of a parameter brings its module with the setup, unless the code has it; the package stays the same."""
+    tree(
+        {
+            "pk_types.py": "import yaml\nclass Size:\n    n = 3\n",
+            "pk_known.py": "class Known:\n    pass\n",
+            "pk_runs.py": "import pk_known\n" + MAPPER,
+        }
+    )
+    target = load_job("pk_runs.py")
+    code = build_package(target)
+    import pk_known  # type: ignore[import-not-found]  # noqa: PLC0415 - written above
+    import pk_types  # type: ignore[import-not-found]  # noqa: PLC0415 - as above
+
+    held = [setup_of(params, OPTIONS, code) for params in ({"size": pk_types.Size()}, {"size": pk_known.Known()})]
+    assert [[module.name for module in setup.modules] for setup in held] == [["pk_types"], []]
+    assert [setup.requirements for setup in held] == [("yaml",), ()]
+    assert build_package(target) == code
+
+
+def test_a_job_by_value_has_the_same_bytes_at_each_run() -> None:
+    """With classes and what they hold too: or else no worker could keep its processes for the next run."""
+    limit = {"a": [1, 2]}
+
+    class Mapper:
+        def __call__(self, line: str) -> Iterator[tuple[str, int]]:
+            yield line, len(limit)
+
+    job = Job(Mapper, reducer=lambda key, values: [(key, sum(values))])
+    first = build_package(job)
+    assert {build_package(job) for _ in range(3)} == {first}
+    limit["b"] = []
+    assert build_package(job) != first
 
 
 def test_describe_shows_what_a_job_is(tree: Any) -> None:

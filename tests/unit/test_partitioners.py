@@ -35,8 +35,10 @@ NAN = float("nan")
         (lambda: ListPartitioner({}), "needs a mapping from keys to parts, such as {'de': 0, 'fr': 1}, not {}"),
         (lambda: ListPartitioner(["de"]), "not ['de']"),
         (lambda: ListPartitioner({frozenset(): 1}), "the key frozenset(): frozenset cannot be a key"),
-        (lambda: ListPartitioner({"a": -1}), "the part of 'a' must be a whole number from 0 on, not -1"),
-        (lambda: ListPartitioner({"a": 1}, other=True), "the part of 'other=' must be a whole number"),
+        (lambda: ListPartitioner({"a": -1}), "the part of 'a' must be a whole number from 0 to 9,999, not -1"),
+        (lambda: ListPartitioner({"a": 20_000}), "the part of 'a' must be a whole number from 0 to 9,999, not 20000"),
+        (lambda: ListPartitioner({"a": 1}, other=True), "ListPartitioner: other= must be a whole number"),
+        (lambda: ListPartitioner({"k" * 5000: -1}), "the part of '" + "k" * 99 + " must be a whole number"),
         (lambda: Job(keys=str.split, reducer=Count(), partitioner=RangePartitioner), "write partitioner=RangePartit"),
     ],
 )

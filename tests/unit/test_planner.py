@@ -70,7 +70,7 @@ def test_options_that_no_job_can_have_are_refused(request_for, tmp_path, options
 def test_the_blobs_are_named_by_their_content(request_for):
     """Code, splits and probe are there under their SHA-256, and are what they should be."""
     planned = plan(request_for())
-    assert set(planned.blobs) == {planned.spec.code, planned.spec.plan, planned.spec.probe}
+    assert set(planned.blobs) == set(planned.spec.blobs)
     for name, blob in planned.blobs.items():
         assert hashlib.sha256(blob).hexdigest() == name
     assert split_count(planned.blobs[planned.spec.plan]) == planned.spec.steps[0].maps == 1

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mapreduce.coordinator.records import changed_partitions
 from mapreduce.dataflow.columns import make_batch, records_of
 from mapreduce.dataflow.keys import encode_key, normalise_key
-from mapreduce.dataflow.shuffle.block_file import open_slice, read_index
+from mapreduce.dataflow.placement import Placement
+from mapreduce.dataflow.shuffle.block_file import DIGEST_BYTES, open_slice, read_index
 from mapreduce.dataflow.shuffle.block_index import FIRST_BYTES
 from mapreduce.dataflow.shuffle.merge import merged_batches
 from mapreduce.dataflow.shuffle.ranges import (
@@ -27,9 +29,10 @@ from mapreduce.dataflow.shuffle.ranges import (
     unpack_measure,
 )
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
+from mapreduce.dataflow.sinks import ShuffleSink
 from mapreduce.dataflow.values import encode_value
 from mapreduce.errors import MapReduceError
-from mapreduce.plan import Limits
+from mapreduce.plan import AttemptId, Limits, StepShape, TaskId, TaskKind, TaskOptions
 
 TEXT = st.text(st.characters(codec=None, categories=None), max_size=3)
 SCALAR = st.one_of(
@@ -185,6 +188,47 @@ def test_no_records_have_no_measure():
     assert range_of([b"", b""], 1, 3) == (b"", b"")
     one = pack_measures([[(b"\x11a", 1), (b"\x11b", 1)]], 64)
     assert range_of([b"", one], 1, 2) == (b"\x11b", b"")
+
+
+class Pair:
+    """A value that only pickle can write; of equal halves the second costs nothing if it is the same object."""
+
+    def __init__(self, one, other):
+        self.one, self.other = one, other
+
+
+def emitted_pickles(folder, texts, sort_buffer):
+    """What a map task with measured runs writes for 400 keys with a Pair each."""
+    folder.mkdir()
+    attempt = AttemptId(TaskId("job", 0, TaskKind.MAP, 0), 1)
+    options = TaskOptions("job", "", steps=(StepShape(1, 3),), limits=Limits(sort_buffer=sort_buffer))
+    sink = ShuffleSink(attempt, folder, options, placement=Placement(points=points_of(3, 1)))
+    for start in range(0, 400, 8):
+        keys = [number * 7919 % 100_003 for number in range(start, start + 8)]
+        sink.add(make_batch(keys, [Pair(text, other) for text, other in texts(8)]))
+    return sink.finish()
+
+
+def test_pickles_that_differ_do_not_hide_that_bounds_do(tmp_path):
+    """Equal values may be pickled in other bytes when a task runs again; with other bounds readers must run again."""
+
+    def shared(count):
+        return [("x" * 500,) * 2] * count
+
+    def apart(count):
+        return [("x" * 500, "".join(["x"] * 500)) for _ in range(count)]
+
+    one = emitted_pickles(tmp_path / "one", shared, 1 << 20)
+    other = emitted_pickles(tmp_path / "other", apart, 1 << 20)
+    assert one.bounds == other.bounds
+    assert one.shuffle_bytes != other.shuffle_bytes
+    assert one.digests == other.digests
+    assert len(one.digests) == 3 * DIGEST_BYTES
+    one = emitted_pickles(tmp_path / "small", shared, 20_000)
+    other = emitted_pickles(tmp_path / "large", apart, 20_000)
+    assert one.bounds != other.bounds
+    assert changed_partitions(one.digests, other.digests) == [0, 1, 2]
+    assert not any(written.pickled for written in (one, other)), "else the coordinator takes them for equal"
 
 
 @pytest.mark.parametrize("packed", [b"\xc1", b"\x01", b"\x91\x01", b"\x92\x01\x02", b"\x92\xa1a\x02"])

@@ -20,7 +20,7 @@ from mapreduce.dataflow.readers import reader_for
 from mapreduce.dataflow.readers_parquet import frame_bytes
 from mapreduce.dataflow.shuffle.block_file import BlockFileWriter
 from mapreduce.dataflow.text import BadRecord, UnreadableRecord
-from mapreduce.errors import InputChangedError, InputError
+from mapreduce.errors import InputChangedError, InputError, JobDefinitionError
 from mapreduce.plan import Limits, Split, TaskOptions
 
 FORMATS = [
@@ -246,6 +246,11 @@ def test_parquet_columns(tmp_path):
     assert frame.frame.to_dict(as_series=False) == {"b": ["x", None]}
     with pytest.raises(UnreadableRecord, match="no column 'd': its columns are 'a', 'b', 'c'"):
         list(reader([path], Parquet(columns=["a", "d"])))
+    pl.DataFrame({"*": [1], "^a.*$": [2], "ab": [3]}).write_parquet(path)
+    assert pairs(reader([path], Parquet(columns=["^a.*$", "*"]))) == [(0, {"^a.*$": 2, "*": 1})]
+    for columns in ([], ["a", "a"]):
+        with pytest.raises(JobDefinitionError, match="at least one column, and each once"):
+            Parquet(columns=columns)
 
 
 @pytest.mark.parametrize("data", [b"", b"hello\n", b"PAR1" + b"\0" * 40 + b"PAR1"])

@@ -177,7 +177,7 @@ def test_failure_names_the_key(at, tmp_path):
     ("reducer", "said"),
     [
         (lambda key, values: (key, sum(values)), "a tuple; one pair is returned as"),
-        (lambda key, values: sum(values), "a int; it must yield pairs"),
+        (lambda key, values: sum(values), "an int; it must yield pairs"),
         (lambda key, values: [key], "emitted 'k00', a str"),
     ],
 )

@@ -128,6 +128,7 @@ def test_quantiles_of_strange_numbers():
     assert merged_by_tree(Quantiles([0, 1]), [[inf]], []) == [inf, inf]
     assert merged_by_tree(Quantiles([0, 1]), [[-inf]], []) == [-inf, -inf]
     assert merged_by_tree(Quantiles([0, 1]), [[-inf, inf]], []) == [-inf, inf]
+    assert merged_by_tree(Quantiles([0.5, 0.6]), [[1.0, 2.0, inf, inf]], []) == [inf, inf]  # the upper of two
     assert all(math.isnan(one) for one in merged_by_tree(Quantiles([0, 1]), [[1.0], [math.nan]], [0]))
     pairs = [("k", value) for value in (Decimal("1.5"), True, 2**70, np.float32(2))]
     assert folded(Quantiles([0, 1]), [batch_of(pairs)])["k"] == [1.0, 2.0**70]

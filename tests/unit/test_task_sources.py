@@ -3,14 +3,15 @@
 import pytest
 
 from mapreduce.dataflow.columns import make_batch, records_of
-from mapreduce.dataflow.shuffle.block_file import read_blocks, read_index
+from mapreduce.dataflow.shuffle.block_file import BlockFileWriter, read_blocks, read_index
 from mapreduce.dataflow.shuffle.ranges import share_of
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
-from mapreduce.plan import AttemptId, Done, Limits, TaskId, TaskKind, run_file_name
+from mapreduce.errors import InputLostError
+from mapreduce.plan import EVERY_PART, AttemptId, Done, Limits, TaskId, TaskKind, part_file_name, run_file_name
 from mapreduce.protocol import plain
 from mapreduce.protocol.messages import Results, Source
 from workers.shuffle_fetch import FetchMachine, Wanted
-from workers.shuffle_messages import SliceReply, SliceRequest
+from workers.shuffle_messages import BytesRequest, Gone, Reply, SliceReply, SliceRequest, decode, encode
 from workers.shuffle_server import ShuffleServer
 from workers.task_sources import Sources
 
@@ -63,6 +64,30 @@ def test_slices_know_their_map_task_and_cover_everything(tmp_path, points):
         assert len(set(keys[:200]) & set(keys[-200:])) == 0
 
 
+def test_kept_parts_lie_with_the_job_that_made_them(tmp_path):
+    """A job reads the parts of another as those of a step below 0: one of them, or all in order."""
+    attempts = [AttemptId(TaskId("kept", 3, TaskKind.REDUCE, index), 5) for index in range(2)]
+    (tmp_path / "kept").mkdir()
+    sources = Sources("w")
+    for attempt in attempts:
+        writer = BlockFileWriter(tmp_path / "kept" / part_file_name(attempt), block=1000)
+        writer.write(0, make_batch([attempt.task.index], [attempt.number]))
+        writer.close()
+    for attempt in reversed(attempts):
+        assert sources.add(plain.pack(Results("job", -2, False, (Source(attempt, "w", "", "", Done()),)))) == -2
+
+    def read(index):
+        slices = sources.part_slices(-2, index, tmp_path / "job", tmp_path / "fetched")
+        return [pair for part in slices for batch in read_blocks(part) for pair in records_of(batch)]
+
+    assert read(1) == [(1, 5)]
+    assert read(EVERY_PART) == [(0, 5), (1, 5)]
+    (tmp_path / "kept" / part_file_name(attempts[0])).unlink()
+    with pytest.raises(InputLostError) as lost:
+        read(0)
+    assert lost.value.producer == attempts[0]
+
+
 def test_a_server_gives_the_blocks_of_a_range_only(tmp_path):
     """What another worker fetches of a run are the blocks that overlap its range, in a slice that knows the range."""
     _, dones = written(tmp_path, 60)
@@ -86,3 +111,35 @@ def test_a_server_gives_the_blocks_of_a_range_only(tmp_path):
     assert len(whole.blocks) > 4
     assert asked <= len(whole.blocks) + PARTITIONS - 1
     assert done.runs > 1
+
+
+HOSTILE_RANGES = [
+    (b"\xff" * 9000, b""),
+    (b"", b"\x00"),
+    (b"\x12", b"\x11"),
+    (b"\x11", b"\x11"),
+    (b"\xff", b"\x00" * 9000),
+]
+HOSTILE_NUMBERS = [-(1 << 63), -2, -1, 1 << 31, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
+
+
+@pytest.mark.parametrize("points", [0, 60])
+def test_a_server_outlives_ranges_and_numbers_that_are_none(tmp_path, points):
+    """Whatever numbers and bounds a request has, there is an answer that can be sent: at most a few blocks, or Gone."""
+    _, dones = written(tmp_path, points)
+    attempt = dones[0][0]
+    server = ShuffleServer(tmp_path)
+
+    def ask(request) -> Reply:
+        return decode(encode(server.answer(decode(encode(request)))))
+
+    for low, high in HOSTILE_RANGES:
+        found = ask(SliceRequest(1, attempt, 0, 0, low, high))
+        assert isinstance(found, SliceReply)
+        assert not points or len(found.slice.blocks) <= 1
+    for number in HOSTILE_NUMBERS:
+        assert isinstance(ask(SliceRequest(1, attempt, 0, number)), Gone)
+        assert isinstance(ask(SliceRequest(1, attempt, 0, number, b"\x11", b"\x12")), Gone)
+        assert isinstance(ask(SliceRequest(1, attempt, number, 0)), Gone)
+        assert isinstance(ask(BytesRequest(1, attempt, 0, number, 10)), Gone)
+        assert isinstance(ask(BytesRequest(1, attempt, 0, 0, number)), Gone)

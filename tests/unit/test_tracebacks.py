@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,7 @@ def test_frames_of_the_engine_are_folded() -> None:
     assert 'Sum().add(1, "text")' in text
     assert "... 2 frames of the engine" in text
     assert "aggregators.py" not in text
-    assert "adds numbers" in text
+    assert "needs numbers" in text
 
 
 def test_the_way_to_an_import_is_folded(tmp_path, monkeypatch) -> None:
@@ -57,8 +58,22 @@ def test_causes_are_kept() -> None:
             raise KeyError("outer") from error
 
     text = user_traceback(caught(user))
-    assert text.index("adds numbers") < text.index("direct cause") < text.index("KeyError: 'outer'")
+    assert text.index("needs numbers") < text.index("direct cause") < text.index("KeyError: 'outer'")
     assert "... 2 frames of the engine" in text
+
+
+def test_what_is_not_shown_does_not_count() -> None:
+    """An error of the engine raised `from None` is its message alone, whatever library's frames it leaves out."""
+
+    def refuse() -> None:
+        try:
+            json.loads("{")
+        except ValueError:
+            raise MapReduceError("no JSON") from None
+
+    error = caught(refuse)
+    error.__traceback__ = None  # the engine's own frames, were they in its package
+    assert user_traceback(error) == ""
 
 
 def test_groups_of_exceptions_are_folded_as_well() -> None:

@@ -273,10 +273,20 @@ def test_closures_are_pickled_by_value():
 
 def test_what_cannot_be_pickled():
     """A value that nothing can pickle is refused with its type and the reason."""
-    with pytest.raises(ValueTypeError, match=r"generator.*emit plain values"):
+    with pytest.raises(ValueTypeError, match=r"generator.*emit plain values") as caught:
         encode_value(x for x in ())
+    assert caught.value.__cause__ is None  # the message has the reason: cloudpickle's own lines say no more
+    assert caught.value.__suppress_context__
+    with pytest.raises(ValueTypeError, match=r"Stubborn .*RuntimeError: mine") as caught:
+        encode_value(Stubborn())
+    assert isinstance(caught.value.__cause__, RuntimeError)  # with the user's lines
     with pytest.raises(ValueTypeError, match=r"memoryview.*bytes\(value\)"):
         encode_value([memoryview(b"x")])
+
+
+class Stubborn:
+    def __reduce__(self):
+        raise RuntimeError("mine")
 
 
 class Unloadable:

@@ -100,13 +100,13 @@ def test_a_changed_byte_is_refused_or_gives_a_well_typed_message(position, chang
     ("body", "said"),
     [
         ([9, "Heartbeat", "s", 0, [1, 2]], "protocol version 9"),
-        ([1, "Nonsense", "s", 0, []], "Nonsense"),
-        ([1, "Heartbeat", "s", -1, [1, 2]], "session or number"),
-        ([1, "Heartbeat", "s", 0, [1]], "Heartbeat of 2 fields"),
-        ([1, "Heartbeat", "s", 0, [1, "2"]], "expected int, got str"),
-        ([1, "Heartbeat", "s", 0, [True, 2]], "expected int, got bool"),
+        ([2, "Nonsense", "s", 0, []], "Nonsense"),
+        ([2, "Heartbeat", "s", -1, [1, 2]], "session or number"),
+        ([2, "Heartbeat", "s", 0, [1]], "Heartbeat of 2 fields"),
+        ([2, "Heartbeat", "s", 0, [1, "2"]], "expected int, got str"),
+        ([2, "Heartbeat", "s", 0, [True, 2]], "expected int, got bool"),
         ({"a": 1}, "not a frame"),
-        ([1, "CancelAttempt", "s", 1, [[["j", 0, "paint", 0], 1]]], "expected TaskKind"),
+        ([2, "CancelAttempt", "s", 1, [[["j", 0, "paint", 0], 1]]], "expected TaskKind"),
     ],
 )
 def test_the_error_says_what_does_not_fit(body, said):
@@ -138,7 +138,7 @@ def test_deep_nesting_is_a_wire_error():
 
 def test_a_job_spec_packs_to_the_same_bytes_each_time():
     """Packing is a function of the value alone: content addresses depend on it."""
-    spec = JobSpec("j", "n", (StepShape(3, 1),), "c", "p", "q", "/out", 10)
+    spec = JobSpec("j", "n", (StepShape(3, 1),), "c", "s", "p", "q", "/out", 10)
     assert plain.pack(spec) == plain.pack(dataclasses.replace(spec))
     assert plain.unpack(JobSpec, plain.pack(spec)) == spec
 

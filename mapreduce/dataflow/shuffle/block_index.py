@@ -94,6 +94,9 @@ class BlockIndex:
 
         An empty bound is none. Raises IndexError where the file has no such partition.
         """
+        if not 0 <= partition < len(self.partitions):
+            msg = f"the file has {len(self.partitions)} partitions, and no partition {partition}"
+            raise IndexError(msg)
         blocks = self.partitions[partition]
         if low or high:
             blocks = _overlapping(blocks, low, high)

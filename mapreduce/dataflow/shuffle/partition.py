@@ -117,8 +117,9 @@ def _asked(keys: list[Any], partitions: int, partitioner: Partitioner) -> Partit
     results = [partitioner(key, partitions) for key in keys]
     for key, result in zip(keys, results, strict=True):
         if isinstance(result, bool) or not isinstance(result, int | np.integer) or not 0 <= result < partitions:
+            who = getattr(partitioner, "who", "the partitioner")
             msg = (
-                f"the partitioner returned {result!r} ({type(result).__name__}) for the key {shown(key)}: "
+                f"{who} returned {result!r} ({type(result).__name__}) for the key {shown(key)}: "
                 f"it must return an int from 0 to {partitions - 1} (its second argument less one)"
             )
             raise RecordError(msg)

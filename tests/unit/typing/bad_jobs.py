@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from mapreduce import Aggregator, Job, Mean, Step, Sum
+from mapreduce import Aggregator, Count, Job, Mean, Step, Sum, Variance
 
 
 def mapper(line: str) -> Iterator[tuple[str, int]]:
@@ -70,6 +70,8 @@ Job(not_pairs)  # refused
 Job(mapper, reducer=Longest())  # refused
 Job(texts, reducer=Sum())  # refused
 Job(texts, reducer=Mean())  # refused
+Job(texts, reducer=Variance())  # refused
+Job(texts, reducer={"n": Count(), "variance": Variance()})  # refused
 Job(mapper, reducer=reducer, combiner=to_text)  # refused
 Job(mapper, reducer=reducer, partitioner=reducer)  # refused
 Job(mapper, reducers="three")  # refused

@@ -6,7 +6,24 @@ import functools
 import json
 from collections.abc import Iterable, Iterator
 
-from mapreduce import Aggregator, Context, Count, Job, Max, Mean, Min, Step, Sum
+from mapreduce import (
+    Aggregator,
+    Collect,
+    Context,
+    Count,
+    Distinct,
+    First,
+    Job,
+    Max,
+    Mean,
+    Min,
+    Quantiles,
+    Sample,
+    Step,
+    Sum,
+    TopK,
+    Variance,
+)
 
 
 def mapper(line: str) -> Iterator[tuple[str, int]]:
@@ -24,6 +41,10 @@ def nothing(line: str) -> None:
 
 def texts(line: str) -> Iterator[tuple[str, str]]:
     yield line, line
+
+
+def fields(line: str) -> Iterator[tuple[str, tuple[int, str]]]:
+    yield line, (1, line)
 
 
 def reducer(word: str, counts: Iterable[int]) -> Iterator[tuple[str, int]]:
@@ -81,5 +102,11 @@ jobs = [
     Job(texts, reducer=Min()),
     Job(texts, reducer=Max()),
     Job(texts, reducer=Longest()),
+    Job(mapper, reducer=Variance()),
+    Job(mapper, reducer=Quantiles([0.5])),
+    Job(mapper, reducer={"n": Count(), "mean": Mean(), "top": TopK(3), "some": Sample(3), "all": Collect()}),
+    Job(texts, reducer={"n": Count(), "more": {"low": Min(), "values": Distinct()}, "longest": Longest()}),
+    Job(fields, reducer=(Sum(), Max())),
+    Job(fields, reducer=(Sum(), {"n": Count(), "first": First()})),
     Job(steps=[Step(mapper, reducer=Sum()), Step(keyed, reducer=reducer), Step(reducer=Count())]),
 ]
