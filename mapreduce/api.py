@@ -29,7 +29,7 @@ R = TypeVar("R")
 RUNNERS = ("local", "inline", "cluster")
 
 
-def _to_the_point(function: Callable[P, R]) -> Callable[P, R]:
+def to_the_point(function: Callable[P, R]) -> Callable[P, R]:
     """Let errors that are meant for its caller come without the engine's frames, which say nothing to them."""
 
     @functools.wraps(function)
@@ -42,7 +42,7 @@ def _to_the_point(function: Callable[P, R]) -> Callable[P, R]:
     return called
 
 
-@_to_the_point
+@to_the_point
 def run(
     job: Job | ModuleType | str,
     inputs: Inputs,
@@ -105,7 +105,7 @@ def run(
         return result_in_memory(request, lambda wanted: execute(wanted, runner, listener))
 
 
-@_to_the_point
+@to_the_point
 def submit(
     job: Job | ModuleType | str,
     inputs: Inputs,

@@ -200,6 +200,10 @@ class JobConversation:
         """Whether the conversation has ended; it then ignores every event."""
         return self.phase is Phase.OVER
 
+    @property
+    def _submitting(self) -> bool:
+        return self.phase in {Phase.SUBMIT, Phase.UPLOAD}
+
     def _ask(self, message: FromClient, now_s: float) -> _Request:
         self._number += 1
         return _Request(self._number, message, now_s)
@@ -212,7 +216,9 @@ class JobConversation:
         if self._line.unreachable(now_s):
             return self._end(Unreachable())
         effects: list[Effect] = []
-        for request in (self._request, self._cancel_request, self._logs_request):
+        # A job that is still being handed over could not be cancelled, and would run on: first it is.
+        cancel = None if self._submitting else self._cancel_request
+        for request in (self._request, cancel, self._logs_request):
             if request is not None:
                 effects += request.due(now_s)
         if self.phase is Phase.WATCH and now_s >= self._watch_due_s:
@@ -231,22 +237,23 @@ class JobConversation:
         match message:
             case JobStatus() if message.job == self._job:
                 return self._on_status(message, now_s)
-            case Logs() if self._logs_request is not None and number == self._logs_request.number:
+            case Logs(job) if job == self._job and self._answers(self._logs_request, number):
                 return self._on_logs(message, now_s)
             case Rejected(reason):
                 return self._on_rejected(number, reason)
-            case Accepted():
+            case Accepted(job) if job == self._job:
                 return self._on_accepted(number, now_s)
-            case NeedBlobs(sha256s) if self._answers_request(number) and self.phase is Phase.SUBMIT:
+            case NeedBlobs(sha256s) if self._answers(self._request, number) and self.phase is Phase.SUBMIT:
                 self._missing = list(sha256s)
                 return self._upload_next(now_s)
-            case BlobStored(sha256, stored) if self._answers_request(number) and self.phase is Phase.UPLOAD:
+            case BlobStored(sha256, stored) if self._answers(self._request, number) and self.phase is Phase.UPLOAD:
                 return self._on_stored(sha256, stored, now_s)
             case _:
                 return []  # a late double, or about another job
 
-    def _answers_request(self, number: int) -> bool:
-        return self._request is not None and number == self._request.number
+    @staticmethod
+    def _answers(request: _Request | None, number: int) -> bool:
+        return request is not None and number == request.number
 
     # ---- submitting
 
@@ -254,7 +261,7 @@ class JobConversation:
         if self._cancel_request is not None and number == self._cancel_request.number:
             self._cancel_request = None
             return []
-        if self.phase not in {Phase.SUBMIT, Phase.UPLOAD}:
+        if not self._submitting:
             return []
         self._request = None
         if not self._watch:
@@ -295,7 +302,7 @@ class JobConversation:
         if self._logs_request is not None and number == self._logs_request.number:
             self._logs_request = None
             return [Notice(reason)]
-        if self._answers_request(number) or (self._watch_number and number == self._watch_number):
+        if self._answers(self._request, number) or (self._watch_number and number == self._watch_number):
             return self._end(Refused(reason))
         return []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from mapreduce.api import Inputs, result_in_memory
+from mapreduce.api import Inputs, result_in_memory, to_the_point
 from mapreduce.errors import UsageError
 from mapreduce.input_arguments import read_paths
 from mapreduce.kept import Kept
@@ -41,7 +41,7 @@ class Cluster:
         """
         self._runner = WarmRunner(slots, coordinator)
         # At the interpreter's exit too; where the process is killed, the workers see their life pipe close.
-        self._finalizer = weakref.finalize(self, self._runner.close)
+        self._finalizer = weakref.finalize(self, self._runner.abandon)
 
     def __enter__(self) -> Self:
         return self
@@ -91,6 +91,7 @@ class Cluster:
         keep: Literal[False] = False,
     ) -> Result: ...
 
+    @to_the_point
     def run(
         self,
         job: Job | ModuleType | str,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from mapreduce.errors import UsageError
 from mapreduce.request import KeptInput
@@ -38,8 +38,15 @@ class Kept:
 
     def __repr__(self) -> str:
         gone = "" if self._runner.holds(self.id) else ", dropped"
-        size = f"{self.records:,} records, {self.bytes:,} bytes in {self.parts} parts"
+        size = f"{self.records:,} records, {self.bytes:,} bytes in {self.parts} part{'s' if self.parts != 1 else ''}"
         return f"<Kept results of {self.id}: {size}{gone}>"
+
+    def __iter__(self) -> NoReturn:
+        """Say how to get at the records: they lie with the workers."""
+        raise UsageError(
+            f"the records of {self.id} stay with the workers: run a job over them, cluster.run(job, kept), or leave "
+            "out keep=True to get a Result"
+        )
 
     def drop(self) -> None:
         """Free what they take on the workers' disks; may be called twice. Other jobs cannot read them any more.

@@ -248,7 +248,7 @@ def _kind_of(value: object) -> str:
 
 
 def _refuse_attribute(where: str, attribute: str, found: object, jobs: dict[str, Job]) -> NoReturn:
-    there = f"it has the jobs {', '.join(jobs)}" if jobs else "it has no Job at all"
+    there = f"it has the jobs {', '.join(jobs)}" if jobs else "it has no Job; for its functions name the module alone"
     what = f"has no {attribute!r}" if found is None else f"has {attribute!r}, which is {_kind_of(found)} and not a Job"
     msg = f"{where} {what}; {there}"
     raise JobDefinitionError(msg)

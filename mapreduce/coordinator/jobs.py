@@ -130,6 +130,7 @@ def prepared(core: Core, worker: Worker, job: str, problem: Failure | None) -> N
     run.prepared[worker.id] = Prepared.LEFT_OUT
     run.left_out[worker.id] = problem.message
     core.record(e.Warned(job, f"worker {worker.label} is left out: {problem.message}"))
+    fail_if_hopeless(core, run)
 
 
 def start_when_prepared(core: Core, run: JobRun) -> None:
@@ -175,6 +176,13 @@ def fail_without_kept(core: Core, run: JobRun) -> None:
     gone = kept.missing(run)
     if gone is not None:
         fail(core, run, gone)
+
+
+def fail_if_hopeless(core: Core, run: JobRun) -> None:
+    """End a job that is to keep its results, and that no worker is able to run any more."""
+    reason = kept.hopeless(core, run)
+    if reason is not None:
+        fail(core, run, reason)
 
 
 def _cancel_running(core: Core, run: JobRun, kind: TaskKind | None = None) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from mapreduce.config import KEPT_IDLE_S
 from mapreduce.coordinator.core import Core
-from mapreduce.coordinator.job_run import JobRun
+from mapreduce.coordinator.job_run import JobRun, Prepared
 from mapreduce.coordinator.states import JobState
+from mapreduce.coordinator.text import clip
 from mapreduce.plan import EVERY_PART, JobSpec
 
+SHOWN_BYTES = 100  # of an id that is none, in an answer
 MAX_READS = 100  # kept inputs of a job: each is named by a person, and their ids fit a control frame many times over
 
 
@@ -24,7 +26,10 @@ def problem(core: Core, spec: JobSpec) -> str | None:
     for job, start in zip(spec.reads, spec.reads_at, strict=True):
         record = core.durable.jobs.get(job)
         if record is None or not record.spec.keep:
-            return f"no result of a job {job} is kept here: it was made by another cluster, or long ago; make it again"
+            shown = clip(job, SHOWN_BYTES)
+            return (
+                f"no result of a job {shown} is kept here: it was made by another cluster, or long ago; make it again"
+            )
         if record.state is JobState.DONE:
             return f"the kept result of {job} is gone: it was dropped, or not used for long; make it again"
         if not record.is_live:
@@ -55,6 +60,17 @@ def missing(run: JobRun) -> str | None:
             why = f": {record.failure.message}" if record.failure is not None else ""
             return f"the kept result of {job}, which this job reads, is gone: that job {_end_of(record.state)}{why}"
     return None
+
+
+def hopeless(core: Core, run: JobRun) -> str | None:
+    """Say why nobody can make the results of a job that keeps them (again): those who read them would wait for ever."""
+    workers = core.roster.workers
+    if not run.record.spec.keep or run.record.state is not JobState.RUNNING or not workers:
+        return None
+    if any(run.prepared.get(worker) is not Prepared.LEFT_OUT for worker in workers):
+        return None  # able, or about to say; or away, and it may be able when it comes back
+    reason = next(iter(run.left_out.values()), "")
+    return f"what it keeps cannot be made (again), since no worker that is left can run it: {reason}"
 
 
 def _end_of(state: JobState) -> str:

@@ -99,6 +99,11 @@ class CoordinatorServer:
             loop.close()
             context.term()
 
+    @property
+    def is_own_thread(self) -> bool:
+        """Whether the current thread is the one that serves."""
+        return threading.current_thread() is self._thread
+
     def wait(self) -> None:
         """Wait until the server has ended by itself or was stopped from another thread."""
         if self._thread is not None:

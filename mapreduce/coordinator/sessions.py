@@ -131,6 +131,9 @@ def lose(core: Core, worker: Worker, reason: str) -> None:
     core.record(e.WorkerGone(worker.id, reason))
     _lose_attempts(core, worker, set(), f"worker {worker.label} was lost: {reason}")
     revocation.lose_results(core, worker.id, set(), f"worker {worker.label} was lost: {reason}")
+    for run in tuple(core.runs.values()):
+        if run.record.is_live:  # the end of one before may have been its end too
+            jobs.fail_if_hopeless(core, run)
 
 
 def _lose_attempts(core: Core, worker: Worker, alive: set[AttemptId], message: str) -> None:

@@ -56,8 +56,9 @@ class Disk:
 
     def remove_tree(self, path: Path) -> None:
         """Remove a folder with all that is in it, if it is there."""
-        with suppress(FileNotFoundError):
-            shutil.rmtree(path)
+        while path.exists():
+            with suppress(FileNotFoundError):  # somebody else removes it too: on with what is left, to the end
+                shutil.rmtree(path)
 
 
 class QuickDisk(Disk):

@@ -6,6 +6,7 @@ What was found, and what was made, stands in `_tmp-JOB/_reserved`; a commit that
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 from collections.abc import Sequence
@@ -78,8 +79,7 @@ def prepare_output(
         if folder.is_dir():
             _refuse_occupied(folder, overwrite, outputs)
         made = [str(path) for path in (folder, *folder.parents) if not path.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
+        temporary.mkdir(parents=True)
         disk.write(temporary / RESERVED_FILE, json.dumps(asdict(Reserved(made, overwrite, list(outputs)))).encode())
         disk.sync_folder(folder)
     except OSError as error:
@@ -157,13 +157,12 @@ def remove_attempts(output: str | Path, job: str, made: Sequence[str] = ()) -> N
     try:
         reserved = _read_reserved(temporary)
         if temporary.is_dir():
-            _remove_half_commit(folder, job, reserved)
+            with suppress(FileNotFoundError):  # another cleaner was quicker
+                _remove_half_commit(folder, job, reserved)
             Disk().remove_tree(temporary)
         for path in reserved.made or made:
-            with suppress(FileNotFoundError):  # another cleaner was quicker
+            with suppress(FileNotFoundError):  # as above
                 Path(path).rmdir()
-    except FileNotFoundError:
-        return  # as above
     except OSError as error:
         if error.errno in NOT_EMPTY:
             return  # something else lies in a folder that we made: it stays
@@ -182,9 +181,9 @@ def _remove_half_commit(folder: Path, job: str, reserved: Reserved) -> None:
                 _undo_output(folder, name, job, reserved, replaced)
         if replaced is not None and replaced.job_file is not None:
             _bring_back(folder, job, JOB_FILE, replaced.job_file)
-    _remove_parts(folder, job, reserved, named)
+    _remove_parts(folder, temporary_folder(folder, job), job, reserved, named)
     if data is None:
-        (folder / JOB_FILE).unlink(missing_ok=True)
+        _remove_own(folder / JOB_FILE, temporary_folder(folder, job))
 
 
 def _undo_output(folder: Path, name: str, job: str, reserved: Reserved, replaced: Replaced | None) -> None:
@@ -194,9 +193,11 @@ def _undo_output(folder: Path, name: str, job: str, reserved: Reserved, replaced
     if old is not None:
         _bring_back(folder, job, f"{name}/{MANIFEST}", old)
     elif replaced is not None or not reserved.overwrite:
-        manifest.unlink(missing_ok=True)  # there was none: a folder that must be empty has no sub-folders
+        # There was none: a folder that must be empty has no sub-folders.
+        _remove_own(manifest, temporary_folder(folder, job))
     current = manifest_of(folder / name)
-    _remove_parts(folder / name, job, reserved, {file.name for file in current.files} if current else set())
+    kept = {file.name for file in current.files} if current else set()
+    _remove_parts(folder / name, temporary_folder(folder, job), job, reserved, kept)
     Disk().remove_folder(folder / name)
 
 
@@ -206,8 +207,18 @@ def _bring_back(folder: Path, job: str, name: str, text: str) -> None:
     copy.replace(folder / name)
 
 
-def _remove_parts(folder: Path, job: str, reserved: Reserved, kept: set[str]) -> None:
+def _remove_parts(folder: Path, temporary: Path, job: str, reserved: Reserved, kept: set[str]) -> None:
     # A folder that was empty when the job reserved it holds no parts but its own.
     for name in sorted(path.name for path in folder.iterdir()):
         if is_part_of(job, name, overwrite=reserved.overwrite) and name not in kept:
-            (folder / name).unlink(missing_ok=True)
+            _remove_own(folder / name, temporary)
+
+
+def _remove_own(path: Path, temporary: Path) -> None:
+    """Remove a file of the job with this temporary folder. Raises FileNotFoundError once another cleaner is through.
+
+    What lies there then is of a job that has reserved the output since.
+    """
+    if not temporary.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "it was cleaned up already", str(temporary))
+    path.unlink(missing_ok=True)

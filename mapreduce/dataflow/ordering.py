@@ -80,8 +80,9 @@ class ValueOrder:
                 of_key = f"of the key {shorten(_key_at(batch, row)):.200}"
                 if self._call is None:
                     text = (
-                        f"sort_values=True cannot order the value {shorten(order):.200} {of_key}: {error}; give a "
-                        "function of a value that gives what to order by: sort_values=lambda value: value['time']"
+                        f"sort_values=True cannot order the value {shorten(order):.200} ({type(order).__name__}) "
+                        f"{of_key}: give a function of a value that gives what to order by, "
+                        "sort_values=lambda value: value['time']"
                     )
                 else:
                     who = in_role(self._call.function, "sort_values function")

@@ -150,6 +150,11 @@ class LocalCluster:
         return alive and self.serves
 
     @property
+    def is_serving_thread(self) -> bool:
+        """Whether the current thread is the coordinator's: it can neither ask the coordinator nor wait for its end."""
+        return self._server is not None and self._server.is_own_thread
+
+    @property
     def serves(self) -> bool:
         """Whether the coordinator lives, and with it all that it knows."""
         return self._server is not None and self._server.failure is None

@@ -13,7 +13,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,7 @@ class WarmRunner:
         self._slots = LocalCluster(slots).slots
         self._token = secrets.token_hex(TOKEN_BYTES)
         self._lock = threading.Lock()
+        self._dropping = threading.RLock()  # again and again: the garbage collector may come in between
         self._owner = os.getpid()
         self._local: LocalCluster | None = None
         self._connection: Connection | None = None
@@ -73,7 +74,8 @@ class WarmRunner:
         with self._alone():
             if self._closed:
                 raise UsageError("this Cluster is closed: make another one")
-            self._drop_marked()
+            with self._dropping:
+                self._drop_marked()
             request = replace(request, warm=self._token)
             if self.coordinator is not None:
                 return self._run_there(request, listener)
@@ -91,8 +93,14 @@ class WarmRunner:
             if self.coordinator is not None:
                 for held in self._held.values():
                     held.is_marked = True
-                self._drop_marked()
+                self._drop_quietly()
             self._stop()
+
+    def abandon(self) -> None:
+        """The object of this cluster is lost, or the program ends: as `close`, but nobody is there to be told."""
+        # A thread that runs a job yet is one that the program's end cuts off, and the workers end with the program.
+        with contextlib.suppress(UsageError):
+            self._aside(self.close)
 
     # ---- kept results
 
@@ -102,21 +110,40 @@ class WarmRunner:
 
     def drop(self, job: str) -> None:
         """Drop a job's kept results; while another thread runs a job, as soon as that has ended."""
-        if os.getpid() != self._owner or job not in self._held:
-            return
-        self._held[job].is_marked = True
-        if self._lock.acquire(blocking=False):
-            try:
+        if self._mark(job):
+            with self._dropping:
                 self._drop_marked()
-            finally:
-                self._lock.release()
 
     def let_go(self, job: str) -> None:
         """The object of a job's kept results is lost: as `drop`, but nobody is there to be told of trouble."""
+        if self._mark(job):
+            self._aside(self._drop_quietly)
+
+    def _mark(self, job: str) -> bool:
+        """Have a job's kept results dropped; whether that can be at once."""
+        held = self._held.get(job) if os.getpid() == self._owner else None
+        if held is None:
+            return False
+        held.is_marked = True
+        return not self._lock.locked()
+
+    def _aside(self, act: Callable[[], None]) -> None:
+        """Do what the garbage collector asks for, in whichever thread that runs: the coordinator has to serve it."""
+        if self._local is not None and self._local.is_serving_thread:
+            threading.Thread(target=act, name="mapreduce-aside", daemon=True).start()
+        else:
+            act()
+
+    def _drop_quietly(self) -> None:
+        if not self._dropping.acquire(blocking=False):
+            return  # it is being done; who waited here might hold what that needs
         try:
-            self.drop(job)
-        except MapReduceError as error:  # it stays marked, and is tried again
-            _log.warning("the kept results of %s are not dropped yet: %s", job, error)
+            self._drop_marked()
+        except MapReduceError as error:  # they stay marked, and it is tried again
+            marked = ", ".join(job for job, held in self._held.items() if held.is_marked)
+            _log.warning("the kept results of %s are not dropped yet: %s", marked, error)
+        finally:
+            self._dropping.release()
 
     def _drop_marked(self) -> None:
         """Drop what is to be dropped and not needed by another that is kept: the newest first, it may need others."""
@@ -129,7 +156,7 @@ class WarmRunner:
         with Connection(address) as connection:
             for job in reversed(marked):
                 if not self._is_needed(job) and _drop(connection, job):
-                    del self._held[job]
+                    self._held.pop(job, None)
 
     def _is_needed(self, job: str) -> bool:
         return any(job in held.reads for held in tuple(self._held.values()))

@@ -191,12 +191,15 @@ def test_results_that_cannot_be_read(points, tmp_path):
             mapreduce.run(ROUND, kept)
         with pytest.raises(UsageError, match="an input by itself"):
             workers.run(ROUND, [kept, path])
+        with pytest.raises(UsageError, match=r"run a job over them, cluster\.run\(job, kept\)"):
+            list(kept)
         with pytest.raises(UsageError, match="leave out output="):
             workers.run(POINTS, path, tmp_path / "out", keep=True)
         with pytest.raises(UsageError, match="named outputs errors, which need an output folder"):
             workers.run(Job(parse, outputs={"errors": "jsonl"}), path, keep=True)
-        with pytest.raises(JobFailed, match="ZeroDivisionError"):
+        with pytest.raises(JobFailed, match="ZeroDivisionError") as failed:
             workers.run(Job(lambda n, p: [(n, 1 / 0)]), kept, keep=True)
+        assert len(failed.traceback) == 2, "the caller's line, and one of ours"
         result = workers.run(Job(odd), kept)
         assert sum(1 for _ in workers.run(Job(lambda n, value: [(n, value)]), result)) == 250
         kept.drop()

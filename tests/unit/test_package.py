@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mapreduce.aggregators import Aggregator, Count
+from mapreduce.aggregators import Count, Sum
 from mapreduce.describe import describe_job
 from mapreduce.errors import PackagingError
 from mapreduce.job import Job
@@ -188,7 +188,7 @@ def test_what_cannot_travel_is_named() -> None:
     def helper() -> Any:
         return stream
 
-    class Mine(Aggregator[int, int, int]):
+    class Mine(Sum):
         def __init__(self) -> None:
             self.lock = threading.Lock()
 
