@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from mapreduce.aggregators import Aggregator
 from mapreduce.errors import JobDefinitionError
 from mapreduce.parameters import UNSET, Parameter, convert, make_parameter, merge_parameters
 from mapreduce.project import is_library_file, is_stdlib_file
-from mapreduce.step_checks import no_function
 
 __all__ = ["Call", "Parameter", "convert_parameters", "in_role", "read_call", "title_of"]
 
@@ -122,7 +122,7 @@ def read_call(
     Raises JobDefinitionError, saying what to write instead.
     """
     if not callable(function):
-        raise JobDefinitionError(no_function(function, role))
+        raise JobDefinitionError(_no_function(function, role))
     if _is_mapper_class(function):
         return _read_class(function, role, first_step=first_step, frames=frames)
     if inspect.isclass(function) and role == "mapper":
@@ -402,3 +402,21 @@ def _read_method(cls: Any, name: str, role: str) -> _Signature:
     if not isinstance(inspect.getattr_static(cls, name), (staticmethod, classmethod)):
         signature = signature.replace(parameters=list(signature.parameters.values())[1:])
     return _read_signature(method, signature, role)
+
+
+def _no_function(given: object, role: str) -> str:
+    """What is said of something in a function's place that cannot be called."""
+    msg = f"the {role} must be a function, not {given!r:.200} ({type(given).__name__})"
+    if isinstance(given, Aggregator):
+        return f"{msg}; an aggregator is a reducer: reducer={given!r:.200}"
+    if role == "reducer" and isinstance(given, list):
+        return (
+            f'{msg}; several aggregators over one value are a dict, {{"n": Count()}}, over the fields of tuples a tuple'
+        )
+    if role == "partitioner" and isinstance(given, Mapping):
+        return f"{msg}; write ListPartitioner({{...}}) for a part for each key"
+    if role == "partitioner" and isinstance(given, Sequence):
+        return f"{msg}; write RangePartitioner([...]) for boundaries between parts"
+    if role == "sort_values":
+        return f"{msg}; True orders values by themselves, and a function says by what: lambda value: value['time']"
+    return msg

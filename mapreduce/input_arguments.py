@@ -13,7 +13,7 @@ from mapreduce.errors import UsageError
 from mapreduce.kept import Kept
 from mapreduce.request import KeptInput, ResultFolders, Source
 from mapreduce.result import Records
-from mapreduce.step_checks import INPUT_NAME
+from mapreduce.step_inputs import INPUT_NAME
 
 if TYPE_CHECKING:
     from mapreduce.job import Job

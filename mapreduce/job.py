@@ -22,10 +22,7 @@ from mapreduce.partitioners import KeyPartitioner
 from mapreduce.plan import OUTPUT_NAME
 from mapreduce.step import (
     CombinerOptions,
-    Input,
     K,
-    KeysObject,
-    MapperObject,
     PartitionerOptions,
     ReducerOptions,
     Step,
@@ -33,8 +30,8 @@ from mapreduce.step import (
     V,
     as_aggregator,
     plan_step,
-    shown,
 )
+from mapreduce.step_inputs import Input, KeysObject, MapperObject, shown
 
 if TYPE_CHECKING:
     import polars as pl

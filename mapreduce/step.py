@@ -6,42 +6,26 @@ made.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from mapreduce.aggregators import Aggregator
 from mapreduce.calls import Call, read_call
 from mapreduce.formats import Format, Text
 from mapreduce.joins import Join
 from mapreduce.partitioners import KeyPartitioner, check_partitioner
-from mapreduce.step_checks import check_input, check_step
+from mapreduce.step_checks import check_step
+from mapreduce.step_inputs import Input, KeysObject, MapperObject, shown
 
 if TYPE_CHECKING:
     import polars as pl
 
 K = TypeVar("K")
 V = TypeVar("V")
-K_co = TypeVar("K_co", covariant=True)
-V_co = TypeVar("V_co", covariant=True)
 ReducerOptions = ParamSpec("ReducerOptions")
 CombinerOptions = ParamSpec("CombinerOptions")
 PartitionerOptions = ParamSpec("PartitionerOptions")
-
-
-class MapperObject(Protocol[K_co, V_co]):
-    """An object of a mapper class: called with each record, gives pairs."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Iterable[tuple[K_co, V_co]] | None:
-        """Give the pairs of one record."""
-
-
-class KeysObject(Protocol[K_co]):
-    """An object of a class given as `keys`: called with each record, gives keys."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Iterable[K_co] | None:
-        """Give the keys of one record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,45 +95,6 @@ class StepPlan:
         if self.reducer is None:
             return mappers
         return f"{mappers} -> {_short(self.reducer) if isinstance(self.reducer, Call) else repr(self.reducer)}"
-
-
-class Input:
-    """One of several inputs of a step: how its files are read, and its mapper.
-
-    At most one of mapper, keys, records; with none of them records pass unchanged. `format` is Text() if None. See Step
-    for `batch_size` and `frames`. Raises JobDefinitionError.
-    """
-
-    def __init__(
-        self,
-        mapper: Callable[..., Iterable[tuple[Any, Any]] | None] | type[MapperObject[Any, Any]] | None = None,
-        *,
-        keys: Callable[..., Iterable[Any] | None] | type[KeysObject[Any]] | None = None,
-        records: Callable[..., Iterable[Any] | None] | None = None,
-        format: Format | None = None,  # noqa: A002 - what it is called everywhere
-        batch_size: int | None = None,
-        frames: bool = False,
-    ) -> None:
-        self.parts: dict[str, Any] = {
-            "mapper": mapper,
-            "keys": keys,
-            "records": records,
-            "format": format,
-            "batch_size": batch_size,
-            "frames": frames,
-        }
-        check_input(self.parts, "an Input")
-
-    def __reduce__(self) -> tuple[Callable[..., Input], tuple[dict[str, Any]]]:
-        """Travel as what was written, and be checked again there."""
-        return _input_of, (self.parts,)
-
-    def __repr__(self) -> str:
-        return f"Input({shown(self.parts)})"
-
-
-def _input_of(parts: dict[str, Any]) -> Input:
-    return Input(**parts)
 
 
 class Step:
@@ -264,13 +209,3 @@ def as_aggregator(reducer: Any) -> Any:
 
 def _short(call: Call) -> str:
     return call.title.partition(" (")[0]
-
-
-def shown(parts: dict[str, Any]) -> str:
-    """What was given, for a repr."""
-    texts = []
-    for name, part in parts.items():
-        if part is not None and part is not False:
-            title = getattr(part, "__qualname__", None) if inspect.isroutine(part) else None
-            texts.append(f"{name}={title or getattr(part, '__name__', repr(part))}")
-    return ", ".join(texts)

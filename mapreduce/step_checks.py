@@ -2,56 +2,21 @@
 
 from __future__ import annotations
 
-import keyword
-import re
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mapreduce.aggregators import Aggregator, Count, incomplete_one, missing_methods, values_wanted_by
 from mapreduce.errors import JobDefinitionError
-from mapreduce.formats import check_format
 from mapreduce.joins import Join
+from mapreduce.step_inputs import MAPPERS, check_input, check_inputs
 
-MAPPERS = ("mapper", "keys", "records")
-INPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-TAKEN_NAMES = frozenset({"key", "values", "ctx"})  # of a reducer's other parameters
-INPUTS = 100  # of a step: a reducer with more parameters cannot be read
-BATCH_SIZE = 1_000_000  # records: a list of more is no batch
 JOINED = 2  # the inputs of a join
-
-
-def check_input(parts: dict[str, Any], where: str) -> None:
-    """Check what says how one input is read and mapped. Raises JobDefinitionError, which begins with `where`."""
-    given = [name for name in MAPPERS if parts[name] is not None]
-    batch_size, frames = parts["batch_size"], parts["frames"]
-    if parts["format"] is not None:
-        check_format("input" if where == "a step" else "format", parts["format"])
-    if not isinstance(frames, bool):
-        msg = f"frames= is True or False, not {frames!r}"
-    elif len(given) > 1:
-        msg = f"{where} has one of mapper, keys and records, not {' and '.join(given)}"
-    elif batch_size is not None and not _is_size(batch_size):
-        msg = f"batch_size= must be a whole number from 1 to {BATCH_SIZE:,}, not {batch_size!r}"
-    elif batch_size is not None and frames:
-        msg = "batch_size= hands over lists and frames= Polars frames: give one of them"
-    elif batch_size is not None and not given:
-        msg = f"batch_size= is for a mapper, and {where} has none"
-    elif frames and set(given) - {"mapper"}:
-        msg = f"with frames=True {where} has mapper=, which gives frames, and not {given[0]}="
-    else:
-        return
-    raise JobDefinitionError(msg)
-
-
-def _is_size(batch_size: Any) -> bool:
-    return isinstance(batch_size, int) and not isinstance(batch_size, bool) and 1 <= batch_size <= BATCH_SIZE
 
 
 def check_step(parts: dict[str, Any]) -> None:
     """Refuse combinations that mean nothing. Raises JobDefinitionError."""
     given = {name for name, part in parts.items() if part is not None and part is not False}
     if "inputs" in given:
-        _check_inputs(parts, given)
+        check_inputs(parts, given)
         kinds = {name for one in parts["inputs"].values() for name in MAPPERS if one.parts[name] is not None}
     else:
         check_input({**parts, "format": parts["input"]}, "a step")
@@ -63,33 +28,6 @@ def check_step(parts: dict[str, Any]) -> None:
     _check_helpers(parts, given)
     if isinstance(parts["reducer"], Join):
         _check_join(parts, given)
-
-
-def _check_inputs(parts: dict[str, Any], given: set[str]) -> None:
-    from mapreduce.step import Input  # noqa: PLC0415 - that module calls this one
-
-    inputs = parts["inputs"]
-    strange = [name for name in (*MAPPERS, "input", "batch_size") if name in given]
-    if not isinstance(inputs, Mapping) or not 1 <= len(inputs) <= INPUTS:
-        msg = f'inputs= is a dict of 1 to {INPUTS} inputs, such as {{"users": Input(mapper)}}, not {inputs!r:.200}'
-    elif strange:
-        msg = f"a step with inputs= says mapper and format in each Input: move {' and '.join(strange)} there"
-    else:
-        for name, one in inputs.items():
-            if not isinstance(name, str) or not INPUT_NAME.fullmatch(name):
-                msg = f"the input {name!r} needs a name of letters, digits and _, as it is written on the command line"
-                raise JobDefinitionError(msg)
-            if name in TAKEN_NAMES or keyword.iskeyword(name):
-                msg = f"an input cannot be called {name!r}, since a reducer's parameter for its values could not be"
-                raise JobDefinitionError(msg)
-            if not isinstance(one, Input):
-                msg = f"the input {name!r} must be an Input(...), such as Input(mapper, format=Csv()), not {one!r:.200}"
-                raise JobDefinitionError(msg)
-        if len({one.parts["records"] is None for one in inputs.values()}) > 1:
-            msg = "either all inputs have records=, which gives values without keys, or none has"
-            raise JobDefinitionError(msg)
-        return
-    raise JobDefinitionError(msg)
 
 
 def _check_reducer(reducer: Any, given: set[str], kinds: set[str]) -> None:
@@ -141,21 +79,3 @@ def _check_join(parts: dict[str, Any], given: set[str]) -> None:
     else:
         return
     raise JobDefinitionError(msg)
-
-
-def no_function(given: object, role: str) -> str:
-    """What is said of something in a function's place that cannot be called."""
-    msg = f"the {role} must be a function, not {given!r:.200} ({type(given).__name__})"
-    if isinstance(given, Aggregator):
-        return f"{msg}; an aggregator is a reducer: reducer={given!r:.200}"
-    if role == "reducer" and isinstance(given, list):
-        return (
-            f'{msg}; several aggregators over one value are a dict, {{"n": Count()}}, over the fields of tuples a tuple'
-        )
-    if role == "partitioner" and isinstance(given, Mapping):
-        return f"{msg}; write ListPartitioner({{...}}) for a part for each key"
-    if role == "partitioner" and isinstance(given, Sequence):
-        return f"{msg}; write RangePartitioner([...]) for boundaries between parts"
-    if role == "sort_values":
-        return f"{msg}; True orders values by themselves, and a function says by what: lambda value: value['time']"
-    return msg
