@@ -81,9 +81,12 @@ def compare(core: Core, run: JobRun, place: Place, old: bytes, outcome: Done) ->
     if old == new or not record.is_held(stage):
         return True
     readers = _readers(core, run, place, old, new)
-    if not any(reader.fenced for reader in readers):
-        return True
     task = record.task(stage, index)
+    if not any(reader.fenced for reader in readers):
+        if stage == record.final and not outcome.pickled:
+            text = "made other records when it ran again: jobs that are over may have read the earlier ones"
+            core.record(e.Warned(record.id, f"{task} {text}"))
+        return True
     if outcome.pickled:
         text = f"{task} ran again and pickled other bytes; whether the values are equal cannot be told from them"
         core.record(e.Warned(record.id, text))

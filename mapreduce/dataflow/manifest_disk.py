@@ -13,6 +13,8 @@ from mapreduce.errors import DiskFullError, OutputError
 
 NOT_EMPTY = frozenset({errno.ENOTEMPTY, errno.EEXIST})  # what rmdir says, by system
 
+REMOVE_TRIES = 20  # of a folder in which others remove files, or dying tasks still make some: a file each
+
 
 class Disk:
     """The changes that a commit makes to a file system, one method each, so that a test can stop at any of them."""
@@ -56,9 +58,20 @@ class Disk:
 
     def remove_tree(self, path: Path) -> None:
         """Remove a folder with all that is in it, if it is there."""
-        while path.exists():
-            with suppress(FileNotFoundError):  # somebody else removes it too: on with what is left, to the end
+        for _ in range(REMOVE_TRIES):
+            try:
                 shutil.rmtree(path)
+            except FileNotFoundError:
+                if not path.exists():
+                    return
+                # Somebody else removes it too: on with what is left, to the end.
+            except OSError as error:
+                if error.errno not in NOT_EMPTY:
+                    raise
+            else:
+                return
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)
 
 
 class QuickDisk(Disk):

@@ -1,5 +1,6 @@
 """`mapreduce.Cluster`: workers that stay between runs, in a program's hands."""
 
+import gc
 import inspect
 import os
 import signal
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import gated
 import pytest
-from cluster import children_of, environment, wait_for
+from cluster import DEADLINE_S, children_of, environment, wait_for
 
 import mapreduce
-from mapreduce import Job, JobFailed, UsageError
+from mapreduce import Job, JobFailed, UsageError, client_state
+from mapreduce.coordinator.server import _Loop
+from mapreduce.runners import warm
 from mapreduce.runners.local import LocalCluster
 
 PROGRAM = """
@@ -149,10 +152,11 @@ def test_an_interrupted_job_is_cancelled_and_the_workers_stay(cluster, local, ga
     """Ctrl-C ends the job and leaves nothing of it; the next one runs on the same workers."""
     (text.parent / "gated.txt").write_text("gate map0\nword\n")
     gate.hold("map0")
-    agent = local.agent_pid
+    agent, interrupted = local.agent_pid, []
 
     def interrupt():
-        if gate.marks("map0"):
+        if gate.marks("map0") and not interrupted:
+            interrupted.append(True)
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -188,6 +192,92 @@ def test_a_lost_cluster_stops(job, text):
     cluster.run(job, text)
     del cluster
     assert children_of(os.getpid()) == before
+
+
+class Cycle:
+    """An object that only the garbage collector frees."""
+
+    def __init__(self, *held):
+        self.me, self.held = self, held
+
+
+def collected_by_the_coordinator(monkeypatch):
+    """Have its thread collect what is garbage now."""
+    done, tick = threading.Event(), _Loop._tick
+
+    def collecting(loop):
+        if not done.is_set():
+            gc.collect()
+            done.set()
+        tick(loop)
+
+    monkeypatch.setattr(_Loop, "_tick", collecting)
+    assert done.wait(DEADLINE_S)
+
+
+def test_the_coordinators_thread_may_collect_kept_results(cluster, job, text, monkeypatch):
+    """The garbage collector runs in any thread: that one cannot wait for itself, and the results are dropped still."""
+    monkeypatch.setattr(client_state, "CLIENT_CONNECT_S", 600.0)  # who waits for itself does so for long
+    before = list(cluster._runner._held)
+    gc.disable()
+    try:
+        Cycle(cluster.run(job, text, keep=True))
+        collected_by_the_coordinator(monkeypatch)
+    finally:
+        gc.enable()
+    wait_for(lambda: list(cluster._runner._held) == before, "the end of the kept results")
+
+
+def test_the_coordinators_thread_may_collect_the_cluster(job, text, monkeypatch):
+    """As above: the workers end, and the thread too."""
+    before = children_of(os.getpid())
+    gc.disable()
+    try:
+        lost = mapreduce.Cluster(slots=1)
+        lost.run(job, text)
+        Cycle(lost)
+        del lost
+        collected_by_the_coordinator(monkeypatch)
+    finally:
+        gc.enable()
+    wait_for(lambda: children_of(os.getpid()) == before, "the end of the workers")
+
+
+def test_dropping_in_another_thread_is_no_job(cluster, job, text, monkeypatch):
+    """Who runs a job meanwhile waits for it, and is not told that the Cluster is busy."""
+    kept = cluster.run(job, text, keep=True)
+    begun, drop, refused = threading.Event(), warm._drop, []
+
+    def slow(connection, name):
+        begun.set()
+        with cluster._runner._alone():
+            refused.append(name)
+        return drop(connection, name)
+
+    monkeypatch.setattr(warm, "_drop", slow)
+    thread = threading.Thread(target=kept.drop)
+    thread.start()
+    assert begun.wait(DEADLINE_S)
+    thread.join()
+    assert refused == [kept.id]
+    assert not cluster._runner.holds(kept.id)
+
+
+def test_a_program_may_end_while_a_thread_runs_a_job(cluster, job, text):
+    """What is called at its exit says nothing, since nobody could do anything about it."""
+    with cluster._runner._alone():
+        cluster._runner.abandon()
+    assert len(dict(cluster.run(job, text))) == 1
+
+
+def test_a_coordinator_that_is_gone_does_not_keep_a_cluster_from_closing(monkeypatch, caplog):
+    """What was kept there is left to it, with a word in the log."""
+    monkeypatch.setattr(client_state, "CLIENT_CONNECT_S", 0.0)
+    cluster = mapreduce.Cluster(coordinator="ipc:///nobody/listens/here")
+    cluster._runner._held["k"] = warm._Held(())
+    cluster.close()
+    assert "the kept results of k are not dropped yet" in caplog.text
+    assert repr(cluster) == "<Cluster: closed>"
 
 
 @pytest.mark.parametrize("how", ["end", signal.SIGKILL], ids=["end", "kill"])

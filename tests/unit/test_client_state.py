@@ -237,6 +237,29 @@ def test_a_cancel_is_repeated_until_it_is_answered():
     assert talk.handle(Received(1, status("cancelled")), 10.1)[-1] == Ended(status("cancelled"))
 
 
+def test_a_cancel_waits_for_the_submission():
+    """A job that is not handed over yet would be unknown, and run on: it is cancelled as soon as it is accepted."""
+    talk = conversation()
+    number = sent_number(talk.handle(Tick(), 0.0))
+    assert sends(talk.handle(CancelWanted(), 0.1)) == []
+    assert Cancel(JOB) not in sends(talk.handle(Tick(), 3.0))
+    accepted = talk.handle(Received(number, Accepted(JOB)), 3.1)
+    assert sends(accepted) == [Cancel(JOB), Watch(JOB, 0)]
+
+
+def test_late_answers_about_the_job_before_are_ignored():
+    """On a connection that is used again, the numbers of answers are not enough to tell whom they are for."""
+    talk = conversation()
+    number = sent_number(talk.handle(Tick(), 0.0))
+    assert talk.handle(Received(number, Accepted("wc-0")), 0.1) == []
+    talk.handle(Received(number, Accepted(JOB)), 0.2)
+    effects = talk.handle(Received(2, status(log_entries=1)), 0.3)
+    asked = sent_number(effects)
+    assert sends(effects) == [GetLogs(JOB, 0)]
+    assert talk.handle(Received(asked, Logs("wc-0", 0, 1, (entry("old"),))), 0.4) == []
+    assert talk.handle(Received(asked, Logs(JOB, 0, 1, (entry("new"),))), 0.5) == [NewLogs((entry("new"),))]
+
+
 def test_a_refused_job_ends_with_the_coordinators_reason():
     """A refusal of the submission or of the watch is the end; one of a stranger's number is not."""
     talk = conversation()

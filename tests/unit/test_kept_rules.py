@@ -131,6 +131,47 @@ def test_who_reads_what_cannot_be_made_again_fails_with_it(driver):
     assert driver.status("j").state == "committing"
 
 
+def test_what_no_worker_can_make_again_fails_with_all_who_wait_for_it(driver):
+    """Where those that are left cannot see its inputs, say; one that is away may be able, and is waited for."""
+    driver.submit(reading("j", "k"), "a", "b")
+    driver.join("c")
+    driver.agent("c", m.Prepared("k", Failure(FailureKind.FATAL, "no input here")))
+    driver.agent("b", m.Leave())
+    assert driver.status("k").state == "running"
+    driver.agent("a", m.Leave())
+    reason = "what it keeps cannot be made (again), since no worker that is left can run it: no input here"
+    assert driver.status("k").failure.message == reason
+    assert driver.status("j").failure.message.endswith(reason)
+    assert (driver.status("k").state, driver.status("j").state) == ("failed", "failed")
+
+
+def test_the_last_worker_that_comes_and_cannot_make_it_again_fails_it(driver):
+    """The one that was away is waited for as long as its lease."""
+    for worker in "ab":
+        driver.agent(worker, m.Leave())
+    driver.join("c")
+    assert driver.status("k").state == "running"
+    driver.agent("c", m.Prepared("k", Failure(FailureKind.FATAL, "no input here")))
+    assert driver.status("k").state == "failed"
+
+
+def test_a_kept_part_that_changes_between_its_readers_is_told(driver):
+    """Whoever has read it is over, so nothing runs again; but the next job has other input."""
+    driver.agent("b", m.Leave())
+    index = last(driver, "a", "k").task.index
+    driver.finish("a", part=part("3"))
+    assert driver.status("k").state == "kept"
+    assert driver.status("k").warnings == (
+        f"map {index} made other records when it ran again: jobs that are over may have read the earlier ones",
+    )
+
+
+def test_a_strange_id_is_not_said_again_at_full_length(driver):
+    """The answer fits a frame whatever was asked for."""
+    wrong = reading("j", "x" * 200_000)
+    assert len(driver.ask(m.Submit(wrong)).reason) < 500
+
+
 def test_all_who_read_a_part_run_again_when_it_has_other_bytes(driver):
     """Those of every job, and each map task where all read all; a second time fails the kept job."""
     driver.submit(reading("j", "k"), "a", "b")

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mapreduce.dataflow import manifest
+from mapreduce.dataflow import manifest, manifest_file, manifest_reserve
 from mapreduce.dataflow.columns import make_batch
 from mapreduce.dataflow.manifest import (
     Disk,
@@ -351,6 +351,47 @@ def test_a_cleaner_that_was_stopped_is_no_reason_to_leave_folders(tmp_path):
     (tmp_path / "a" / "out" / "_tmp-j1" / "_reserved").unlink()
     remove_attempts(tmp_path / "a" / "out", "j1", made)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_slow_cleaner_leaves_the_next_jobs_output_alone(tmp_path, monkeypatch):
+    """One that falls asleep, while another cleans up and the next job runs in the same folder, deletes no result."""
+    out = tmp_path / "out"
+    prepare_output(out, "j1", False)
+
+    def asleep(path):
+        found = manifest_file.read_bytes(path)
+        if path.name == "_SUCCESS":
+            monkeypatch.setattr(manifest_reserve, "read_bytes", manifest_file.read_bytes)
+            remove_attempts(out, "j1")
+            committed(out, "j2")
+        return found
+
+    monkeypatch.setattr(manifest_reserve, "read_bytes", asleep)
+    remove_attempts(out, "j1")
+    assert list(read_output(out)) == RECORDS
+    assert "_job.json" in names_in(out)
+
+
+@pytest.mark.parametrize("other", ["removes", "adds"])
+def test_what_others_do_in_a_folder_does_not_stop_its_removal(tmp_path, monkeypatch, other):
+    """Where another cleaner removes the same files, or a dying task makes one more, all of it is gone in the end."""
+    for name in "abc":
+        (tmp_path / "tree").mkdir(exist_ok=True)
+        (tmp_path / "tree" / name).touch()
+    unlink, seen = os.unlink, []
+
+    def meanwhile(path, **more):
+        seen.append(path)
+        if len(seen) == 1 and other == "removes":
+            unlink(tmp_path / "tree" / path)
+        elif len(seen) == 1:
+            (tmp_path / "tree" / "late").touch()
+        unlink(path, **more)
+
+    monkeypatch.setattr(os, "unlink", meanwhile)
+    Disk().remove_tree(tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
+    assert len(seen) > 3 - (other == "removes")
 
 
 def test_existing_output_is_refused(tmp_path):
