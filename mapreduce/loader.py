@@ -32,14 +32,14 @@ from mapreduce.tracebacks import user_traceback
 class LoadedJob:
     """A job ready to run: `params` are its parameters (those that are set), typed; `files` what travelled with it.
 
-    `kept` holds what one attempt leaves for the next ones of the same run in this process.
+    `memo` holds what one attempt leaves for the next ones of the same run in this process.
     """
 
     job: Job
     params: dict[str, Any]
     options: TaskOptions
     files: Mapping[str, Path] = field(default_factory=dict)
-    kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
 class SourceFinder:

@@ -115,7 +115,7 @@ class TaskProcess:
         """Learn sources; what was loaded of a kept result is not to be used when it has been made again."""
         steps = [self._sources.add(packed) for packed in message.packed]
         if self._job is not None and any(step < 0 for step in steps):
-            self._job.kept.clear()
+            self._job.memo.clear()
 
     def _load_failure(self, error: BaseException) -> Failure:
         text = str(error) if isinstance(error, MapReduceError) else f"{type(error).__name__}: {error}"

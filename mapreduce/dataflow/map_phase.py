@@ -75,8 +75,8 @@ def make_sink(setup: TaskSetup, context: Context, source: InputPlan) -> Sink:
 
 def _broadcast_table(setup: TaskSetup) -> Table:
     """The broadcast input, loaded once in this process by its own mapper, as if by a map task behind the last one."""
-    kept: Table | None = setup.job.kept.get(BROADCAST)
-    if kept is None:
+    table: Table | None = setup.job.memo.get(BROADCAST)
+    if table is None:
         assert setup.broadcast is not None, "a broadcast join without its split"
         task = replace(setup.attempt.task, index=setup.options.steps[0].maps)
         loading = TaskSetup(setup.job, AttemptId(task, 1), setup.scratch, setup.previous, site=setup.site)
@@ -87,8 +87,8 @@ def _broadcast_table(setup: TaskSetup) -> Table:
         for warning in source.warnings:
             context.warn(warning)
         loaded = Loaded(source.records, source.bytes, context.counters.checked(), context.warnings)
-        kept = setup.job.kept[BROADCAST] = Table(collected.batches, loaded)
-    return kept
+        table = setup.job.memo[BROADCAST] = Table(collected.batches, loaded)
+    return table
 
 
 def map_records(setup: TaskSetup, context: Context, plan: InputPlan, source: Source, sink: Sink) -> int:
