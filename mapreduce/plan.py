@@ -20,7 +20,8 @@ OUTPUT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # a folder's, which no
 class Piece:
     """A range of bytes of one file: records whose first byte is in [start, start + size) belong to it.
 
-    `file_size` and `mtime_ns` are those of the file when it was planned; a file that differs later is an error.
+    `file_size` and `version` are those of the file when it was planned; a file that differs later is an error. The
+    version is the modification time in ns; of an object in a store, a number made of what the store tells it by.
     `whole` says that the file cannot be cut at bytes (compressed, or of a stateful encoding): start is 0.
     """
 
@@ -28,7 +29,7 @@ class Piece:
     start: int
     size: int
     file_size: int
-    mtime_ns: int
+    version: int
     whole: bool = False
 
 
@@ -144,7 +145,8 @@ class Done:
     of that partition's blocks; `bounds` measures the keys of runs that are read by ranges (see
     `dataflow.shuffle.ranges`), else it is empty; `pickled` says that the digests cover pickles, whose bytes may differ
     for equal values (of measured runs with pickles they cover the bounds alone). `part` is set where the attempt made
-    an output part or an intermediate part, and `outputs` has that of each named output then. Sizes are in bytes.
+    an output part or an intermediate part, and `outputs` has that of each named output then. `bad` counts the records
+    (or keys) that were put aside, by kind. Sizes are in bytes.
     """
 
     records_in: int = 0
@@ -159,6 +161,7 @@ class Done:
     warnings: tuple[str, ...] = ()
     outputs: dict[str, PartInfo] = field(default_factory=dict)
     bounds: bytes = b""
+    bad: dict[str, int] = field(default_factory=dict)
 
 
 class FailureKind(enum.StrEnum):
@@ -231,6 +234,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class MaxBad:
+    """How many bad records a job puts aside before it fails: so many, or so many percent of those it has read."""
+
+    records: int = 0
+    percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskOptions:
     """What every task of a job needs to know beside the code; opaque to the coordinator.
 
@@ -239,7 +250,8 @@ class TaskOptions:
     part names carry the job's id. `limits` cut buffers alike in every runner. `inputs` says how many map tasks each
     input of the first step has; those of one input come after those of the one before. `origin` is for `_job.json`: who
     asked for the job, if that was a person at a prompt or in a notebook. Without `durable` the output goes away with
-    the program that asked for it, and nothing of it is synced.
+    the program that asked for it, and nothing of it is synced. A task's part becomes several files of about `part_size`
+    bytes each, where that is set. With `max_bad` bad records are put aside, without it the first fails the job.
     """
 
     job: str
@@ -256,6 +268,8 @@ class TaskOptions:
     origin: dict[str, str] = field(default_factory=dict)
     durable: bool = True
     keep: bool = False
+    part_size: int | None = None
+    max_bad: MaxBad | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +278,7 @@ class ProbeFile:
 
     path: str
     size: int
-    mtime_ns: int
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +325,7 @@ class JobSpec:
     keep: bool = False
     reads: tuple[str, ...] = ()
     reads_at: tuple[int, ...] = ()
+    max_bad: MaxBad | None = None
 
     @property
     def blobs(self) -> tuple[str, ...]:

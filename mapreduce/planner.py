@@ -13,7 +13,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,22 +23,19 @@ from typing import Any
 
 from mapreduce.calls import convert_parameters
 from mapreduce.dataflow import inputs as dataflow_inputs
-from mapreduce.dataflow.inputs import InputFile, InputFiles, InputSplits, KeptParts
 from mapreduce.dataflow.manifest import prepare_output, remove_attempts
 from mapreduce.dataflow.manifest_disk import Disk, QuickDisk
 from mapreduce.dataflow.probe import make_probe
-from mapreduce.dataflow.split_file import encode_splits
-from mapreduce.errors import OutputError, UsageError
-from mapreduce.formats import Records, check_output_format
-from mapreduce.input_arguments import arguments_of
-from mapreduce.job import Job, StepPlan, check_encoding_errors, check_reducers, parse_size
-from mapreduce.joins import BROADCAST_BYTES
+from mapreduce.errors import UsageError
+from mapreduce.formats import check_output_format
+from mapreduce.job import Job, StepPlan, check_encoding_errors, check_reducers
 from mapreduce.notebook import origin_of, replaced_job
 from mapreduce.package import build_package, build_setup
 from mapreduce.partitioners import KeyPartitioner, RangePartitioner
-from mapreduce.plan import EVERY_PART, JobSpec, Limits, StepShape, TaskOptions
+from mapreduce.plan import JobSpec, Limits, StepShape, TaskOptions
+from mapreduce.planner_inputs import CutInputs, cut_inputs
 from mapreduce.protocol import plain
-from mapreduce.request import KeptInput, Request, ResultFolders
+from mapreduce.request import Request
 from mapreduce.side_files import pack_files
 from mapreduce.targets import LoadedTarget, job_from_module, load_job
 
@@ -141,7 +138,7 @@ def plan(request: Request) -> Planned:
     params = convert_parameters(job, request.params)
     if type(request.priority) is not int or abs(request.priority) > MAX_PRIORITY:
         raise UsageError(f"a priority is a whole number up to {MAX_PRIORITY:,}, not {request.priority!r}")
-    inputs = _cut_inputs(job, request)
+    inputs = cut_inputs(job, request)
     job_id = new_job_id(job.name, datetime.now(UTC), secrets.token_hex(2))
     options = _options(job, request, inputs, job_id)
     code = build_package(loaded)
@@ -203,71 +200,7 @@ def _named_outputs(job: Job, request: Request) -> tuple[tuple[str, str], ...]:
     return tuple((name, RECORDS if request.output_format == RECORDS else given) for name, given in job.outputs.items())
 
 
-@dataclass(frozen=True, slots=True)
-class _CutInputs:
-    """The inputs of a job, found and cut."""
-
-    given: list[InputFiles]
-    cut: InputSplits
-    split_size: int | None
-    reads: tuple[str, ...]  # the ids of the jobs whose kept results are read
-
-    @property
-    def reads_at(self) -> tuple[int, ...]:
-        """For each kept result the number of the first map task that reads it, as in a JobSpec."""
-        starts = [sum(self.cut.maps[:number]) for number, one in enumerate(self.given) if one.kept is not None]
-        if self.cut.broadcast is not None and self.given[-1].kept is not None:
-            starts[-1] = EVERY_PART
-        return tuple(starts)
-
-    @property
-    def files(self) -> list[InputFile]:
-        """The files of all inputs."""
-        return [file for one in self.given for file in one.files]
-
-    @property
-    def size(self) -> int:
-        """Bytes of all inputs, as they lie on disk."""
-        return sum(one.size for one in self.given)
-
-    def encoded(self) -> bytes:
-        """All splits; that of a broadcast input after those of the map tasks, whose indexes are their numbers."""
-        extra = () if self.cut.broadcast is None else (self.cut.broadcast,)
-        return encode_splits(self.cut.splits + extra)
-
-    def notes(self, slots: int | None) -> tuple[str, ...]:
-        """What to tell the user of them."""
-        formats = [one.format for one in self.given]
-        idle = () if slots is None else dataflow_inputs.notes(self.cut.splits, slots, self.split_size, formats)
-        if self.files or self.reads:
-            return idle
-        return (*idle, "the inputs hold no file (in folders, names that begin with . or _ are skipped)")
-
-
-def _cut_inputs(job: Job, request: Request) -> _CutInputs:
-    """Find the files of each input of the job, and cut them into splits."""
-    given: list[InputFiles] = []
-    reads: list[str] = []
-    for plan_of, source in zip(job.resolved[0].inputs, arguments_of(job, request.inputs), strict=True):
-        assert plan_of.format is not None, "the first step's inputs have a format"
-        if isinstance(source, KeptInput):
-            kept = KeptParts(len(reads), source.parts, source.size)
-            given.append(InputFiles((), plan_of.format, kept=kept))
-            reads.append(source.job)
-            continue
-        typed = isinstance(source, ResultFolders)
-        input_format = Records() if typed else plan_of.format
-        files = dataflow_inputs.find_inputs(source.paths if isinstance(source, ResultFolders) else source, input_format)
-        if not request.keep:
-            _refuse_own_output(files, request.output)
-        given.append(InputFiles(tuple(files), input_format, typed))
-    split_size = job.split_size if request.split_size is None else parse_size(request.split_size)
-    most = BROADCAST_BYTES if job.resolved[0].broadcasts else None
-    cut = dataflow_inputs.plan_inputs(given, split_size, request.encoding or job.encoding, broadcast=most)
-    return _CutInputs(given, cut, split_size, tuple(reads))
-
-
-def _options(job: Job, request: Request, inputs: _CutInputs, job_id: str) -> TaskOptions:
+def _options(job: Job, request: Request, inputs: CutInputs, job_id: str) -> TaskOptions:
     """What every task needs to know."""
     reducers = request.reducers if request.reducers is not None else job.reducers
     reducers = None if reducers is None else check_reducers(reducers)
@@ -290,24 +223,13 @@ def _options(job: Job, request: Request, inputs: _CutInputs, job_id: str) -> Tas
     )
 
 
-def _refuse_own_output(files: Sequence[InputFile], output: str) -> None:
-    """Refuse inputs inside the output folder: the results of a former run would be read, and counted, as input."""
-    folder = Path(output).absolute()
-    inside = (f"{folder}{os.sep}", f"{folder.resolve()}{os.sep}")
-    for file in files:
-        if file.path.startswith(inside):
-            raise OutputError(
-                f"the input {file.path} lies in the output folder {folder}: name an output folder outside of the inputs"
-            )
-
-
 def _spec(
     request: Request,
     options: TaskOptions,
     blobs: tuple[str, ...],
     *,
     name: str,
-    inputs: _CutInputs,
+    inputs: CutInputs,
     notes: tuple[str, ...],
 ) -> JobSpec:
     code, setup, splits, probe, files = blobs

@@ -39,8 +39,8 @@ class Request:
     `job` is a Job, a module, or a target such as "jobs/word_count.py:job". `inputs` are paths or a former result, for a
     job with named inputs by their names (or, from a command line, texts NAME=PATH). `params` are values or, from a
     command line, texts. `split_size` is in bytes, or text such as "16MB". An `output_format` of "records" keeps all
-    values' types, for results without a folder, and those of named outputs too. What is None is the job's own choice,
-    or the default.
+    values' types, for results without a folder, and those of named outputs too. `part_size` is as `split_size`;
+    `max_bad` is a number of records, or text such as "1%". What is None is the job's own choice, or the default.
     `files` are the paths of files that travel with the job, by their names; `warm` is as in a JobSpec, `durable` and
     `keep` as in TaskOptions.
     """
@@ -63,3 +63,5 @@ class Request:
     warm: str = ""
     durable: bool = True
     keep: bool = False
+    part_size: int | str | None = None
+    max_bad: int | str | None = None

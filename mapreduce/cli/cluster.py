@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mapreduce.cli import EXIT_INTERRUPTED
-from mapreduce.cli.options import address_option, example, job_options, read_params, refuse_empty
+from mapreduce.cli.options import address_option, example, job_options, refuse_empty
 from mapreduce.config import DEFAULT_LISTEN
 from mapreduce.errors import UsageError
 from mapreduce.input_arguments import is_stdin
-from mapreduce.side_files import read_arguments
 
 
 def _replace_process(module: str, arguments: list[str]) -> None:
@@ -108,16 +108,9 @@ def submit(
     inputs: tuple[str, ...],
     output: str,
     address: str,
-    reducers: int | None,
-    params: tuple[str, ...],
-    output_format: str | None,
-    overwrite: bool,
-    split_size: str | None,
-    encoding: str | None,
-    encoding_errors: str | None,
-    files: tuple[str, ...],
     priority: int,
     detach: bool,
+    options: dict[str, Any],
 ) -> int:
     """Run JOB over the inputs on a cluster, and wait for it.
 
@@ -131,20 +124,7 @@ def submit(
 
     if any(map(is_stdin, inputs)):
         raise UsageError("a cluster cannot read this machine's standard input: write it to a file that all workers see")
-    request = Request(
-        job=job,
-        inputs=inputs,
-        output=output,
-        params=read_params(params),
-        reducers=reducers,
-        split_size=split_size,
-        output_format=output_format,
-        overwrite=overwrite,
-        encoding=encoding,
-        encoding_errors=encoding_errors,
-        files=read_arguments(files),
-        priority=priority,
-    )
+    request = Request(job=job, inputs=inputs, output=output, priority=priority, **options)
     display = display_for(sys.stderr)
     submission: Submission | None = None
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ import click
 from mapreduce.config import DEFAULT_LISTEN
 from mapreduce.errors import UsageError
 from mapreduce.formats import OUTPUT_FORMATS
+from mapreduce.side_files import read_arguments
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,8 +41,17 @@ def refuse_empty(_context: click.Context, _option: click.Parameter, value: str |
     return value
 
 
-def job_options(command: F) -> F:
-    """The options that say how a job is run, wherever it is run."""
+def job_options(command: Callable[..., int]) -> Callable[..., int]:
+    """The options that say how a job is run, wherever it is run; the command gets them as `options` of a Request."""
+
+    @functools.wraps(command)
+    def with_options(**given: Any) -> int:
+        options = {name: given.pop(name) for name in _JOB_OPTIONS}
+        options["params"] = read_params(options["params"])
+        options["files"] = read_arguments(options["files"])
+        return command(**given, options=options)
+
+    decorated: Callable[..., int] = with_options
     for option in reversed(
         [
             click.option("--reducers", type=click.IntRange(min=1), help="Reduce tasks of a step (and output parts)."),
@@ -67,8 +78,21 @@ def job_options(command: F) -> F:
             ),
         ]
     ):
-        command = option(command)
-    return command
+        decorated = option(decorated)
+    return decorated
+
+
+# What the options are called in a Request.
+_JOB_OPTIONS = (
+    "reducers",
+    "params",
+    "files",
+    "output_format",
+    "overwrite",
+    "split_size",
+    "encoding",
+    "encoding_errors",
+)
 
 
 def address_option(command: F) -> F:

@@ -9,17 +9,16 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mapreduce.cli.options import example, job_options, read_params, refuse_empty
+from mapreduce.cli.options import example, job_options, refuse_empty
 from mapreduce.cli.streams import writing_stdout
 from mapreduce.errors import UsageError
 from mapreduce.input_arguments import STDIN, is_stdin
 from mapreduce.request import Request
 from mapreduce.runners.private import PrivateFolder
-from mapreduce.side_files import read_arguments
 
 if TYPE_CHECKING:
     from mapreduce.client import Listener
@@ -64,16 +63,9 @@ def run(
     inputs: tuple[str, ...],
     output: str | None,
     slots: int | None,
-    reducers: int | None,
-    params: tuple[str, ...],
-    output_format: str | None,
-    overwrite: bool,
-    split_size: str | None,
-    encoding: str | None,
-    encoding_errors: str | None,
-    files: tuple[str, ...],
     runner: str,
     pdb: bool,
+    options: dict[str, Any],
 ) -> int:
     """Run JOB over the inputs, on this machine.
 
@@ -81,22 +73,9 @@ def run(
     folder (with all below it), a glob, or - for standard input; .gz, .bz2, .xz and .zst are unpacked. For a job with
     several inputs write the name of one before each: clicks=logs/*.gz users=u.csv.
     """
-    if output_format == "parquet" and not output:
+    if options["output_format"] == "parquet" and not output:
         raise UsageError("Parquet is files, and not for stdout: name a folder, -o DIR")
-    request = Request(
-        job=job,
-        inputs=inputs,
-        output=output or "",
-        params=dict(read_params(params)),
-        reducers=reducers,
-        split_size=split_size,
-        output_format=output_format,
-        overwrite=overwrite,
-        encoding=encoding,
-        encoding_errors=encoding_errors,
-        files=read_arguments(files),
-        slots=slots,
-    )
+    request = Request(job=job, inputs=inputs, output=output or "", slots=slots, **options)
     run_request(request, "inline" if pdb else runner, pdb=pdb)
     return 0
 

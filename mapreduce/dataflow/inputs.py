@@ -40,7 +40,7 @@ class InputFile:
 
     path: str
     size: int
-    mtime_ns: int
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +259,7 @@ def _broadcast_split(given: InputFiles, most: int, encoding: str, number: int) -
             f"most {most:,}. Leave broadcast=True out of the Join; it then streams both inputs"
         )
     pieces = (
-        Piece(file.path, 0, file.size, file.size, file.mtime_ns, is_whole(file.path, encoding, given.format))
+        Piece(file.path, 0, file.size, file.size, file.version, is_whole(file.path, encoding, given.format))
         for file in given.files
     )
     kept = None if given.kept is None else (given.kept.number, EVERY_PART)
@@ -309,7 +309,7 @@ def _pieces(file: InputFile, size: int, most: int, *, whole: bool) -> Iterator[P
     count = 1 if whole or file.size <= most else -(-file.size // size)
     for i in range(count):
         start, end = file.size * i // count, file.size * (i + 1) // count
-        yield Piece(file.path, start, end - start, file.size, file.mtime_ns, whole)
+        yield Piece(file.path, start, end - start, file.size, file.version, whole)
 
 
 def default_reducers(total_bytes: int) -> int:

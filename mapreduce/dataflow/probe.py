@@ -29,7 +29,7 @@ def make_probe(files: Sequence[InputFile], output: str | Path, job: str) -> Prob
 
     Without an output ("") the inputs are all there is to be seen. Raises OutputError if the token cannot be written.
     """
-    chosen = tuple(ProbeFile(file.path, file.size, file.mtime_ns) for file in sample(files))
+    chosen = tuple(ProbeFile(file.path, file.size, file.version) for file in sample(files))
     if not output:
         return Probe(chosen)
     token = secrets.token_hex(TOKEN_BYTES)
@@ -65,7 +65,7 @@ def _check_file(file: ProbeFile) -> None:
         raise InputError(
             f"the input {file.path} has {facts.st_size} bytes here, {file.size} where the job was submitted. {advice}"
         )
-    if facts.st_mtime_ns != file.mtime_ns:
+    if facts.st_mtime_ns != file.version:
         raise InputError(
             f"the input {file.path} has another modification time here than where the job was submitted: it is a "
             f"copy, or was written to. {advice}"

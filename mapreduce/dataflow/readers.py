@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -20,11 +19,12 @@ from mapreduce.dataflow.columns import Batch, concat, holds_pickles, make_batch,
 from mapreduce.dataflow.context import Place, shorten
 from mapreduce.dataflow.encoding import BAD_MARK
 from mapreduce.dataflow.frames import FRAME_BYTES, frame_of
+from mapreduce.dataflow.input_file import open_piece, read_on
 from mapreduce.dataflow.readers_csv import CsvReader
 from mapreduce.dataflow.readers_parquet import ParquetReader
 from mapreduce.dataflow.records import Frame, Records, in_file, of_pairs
 from mapreduce.dataflow.shuffle.block_file import Slice, read_blocks, read_index
-from mapreduce.dataflow.text import LineBlock, TextReader, UnreadableRecord, open_piece
+from mapreduce.dataflow.text import LineBlock, TextReader, UnreadableRecord
 from mapreduce.errors import CorruptBlockError, InputError
 from mapreduce.formats import Csv, Files, Format, JsonLines, Parquet
 from mapreduce.formats import Records as RecordsFormat
@@ -235,9 +235,10 @@ class FilesReader:
             yield piece.path, text
 
     def _content(self, piece: Piece) -> bytes:
-        with open_piece(piece) as fd:
+        with open_piece(piece) as file:
             blocks = []
-            while block := os.read(fd, READ_BYTES):
+            read = read_on(file)
+            while block := read(READ_BYTES):
                 blocks.append(block)
                 self._bytes_read += len(block)
         return b"".join(blocks)

@@ -12,8 +12,9 @@ from polars import selectors
 
 from mapreduce.dataflow.columns import OFFSET_BYTES, VIEW_BYTES, Batch, make_batch
 from mapreduce.dataflow.frames import FRAME_BYTES
+from mapreduce.dataflow.input_file import open_piece
 from mapreduce.dataflow.records import Frame, Records, in_file, numbered
-from mapreduce.dataflow.text import UnreadableRecord, open_piece
+from mapreduce.dataflow.text import UnreadableRecord
 from mapreduce.errors import InputError
 from mapreduce.plan import Piece, Split
 

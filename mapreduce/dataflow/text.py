@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import codecs
 import io
-import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from mapreduce.dataflow.binary_kinds import HEAD_BYTES, TAIL_BYTES, binary_kind
 from mapreduce.dataflow.codecs import Codec, codec_of, decompressed
 from mapreduce.dataflow.encoding import BAD_MARK, MARK_HANDLER, Encoding, check_error_mode, find_encoding
-from mapreduce.errors import InputChangedError, InputError, RecordError
+from mapreduce.dataflow.input_file import OpenFile, open_piece, read_on
+from mapreduce.errors import InputError, RecordError
 from mapreduce.plan import Limits, Piece, Split
 
 DECODE_BYTES = 128 << 10  # decoded at a time at most: with its lines it stays in the processor's cache (measured)
@@ -127,17 +125,17 @@ class TextReader:
 
     def blocks_of(self, piece: Piece) -> Iterator[LineBlock]:
         """Yield the lines of one piece."""
-        with open_piece(piece) as fd:
-            head = os.pread(fd, HEAD_BYTES, 0)
+        with open_piece(piece) as file:
+            head = file.read_at(HEAD_BYTES, 0)
             encoding = self._encoding
             codec = codec_of(piece.path)
             if codec is Codec.NONE:
-                self._refuse_binary(piece.path, head, os.pread(fd, TAIL_BYTES, max(0, piece.file_size - TAIL_BYTES)))
+                self._refuse_binary(piece.path, head, file.read_at(TAIL_BYTES, max(0, piece.file_size - TAIL_BYTES)))
                 encoding = encoding.of_file(head)
-                start, stream = self._plain(fd, piece, encoding)
+                start, stream = self._plain(file, piece, encoding)
             else:
                 start = 0
-                stream, encoding = self._compressed(fd, piece.path, codec)
+                stream, encoding = self._compressed(file, piece.path, codec)
             decode = _Decoder(piece.path, encoding, self._errors)
             before = self.skipped
             yield from self._blocks(piece.path, start, cut_at_newlines(stream, encoding), decode)
@@ -178,11 +176,12 @@ class TextReader:
         if kind is not None:
             raise InputError(f"{path} is {kind}, not {self._encoding.name} text: name text files as input.")
 
-    def _compressed(self, fd: int, path: str, codec: Codec) -> tuple[Iterator[bytes], Encoding]:
+    def _compressed(self, file: OpenFile, path: str, codec: Codec) -> tuple[Iterator[bytes], Encoding]:
         """Look at the first decompressed block, and give the stream with it put back."""
+        on = read_on(file)
 
         def read(size: int) -> bytes:
-            data = os.read(fd, size)
+            data = on(size)
             self.bytes_read += len(data)
             return data
 
@@ -196,24 +195,24 @@ class TextReader:
 
         return whole(), self._encoding.of_file(first[:HEAD_BYTES])
 
-    def _plain(self, fd: int, piece: Piece, encoding: Encoding) -> tuple[int, Iterator[bytes]]:
+    def _plain(self, file: OpenFile, piece: Piece, encoding: Encoding) -> tuple[int, Iterator[bytes]]:
         """Give the offset of the piece's first record, and the bytes from there to the end of its last."""
         end = piece.start + piece.size
         start = piece.start
         if start > 0:
-            found = self._newline_after(fd, start - 1, end, encoding.newline)
+            found = self._newline_after(file, start - 1, end, encoding.newline)
             if found is None:
                 return end, iter(())
             start = found + 1
         if start >= end:
             return end, iter(())
-        return start, self._range(fd, start, end, encoding.newline if end < piece.file_size else None)
+        return start, self._range(file, start, end, encoding.newline if end < piece.file_size else None)
 
-    def _newline_after(self, fd: int, position: int, end: int, newline: bytes) -> int | None:
+    def _newline_after(self, file: OpenFile, position: int, end: int, newline: bytes) -> int | None:
         """Find the first newline at or after `position`; None if there is none before `end`."""
         size = min(PAST_END_BYTES, self._read)
         while position < end:
-            block = os.pread(fd, size, position)
+            block = file.read_at(size, position)
             if not block:
                 return None
             found = block.find(newline)
@@ -223,11 +222,11 @@ class TextReader:
             size = self._read
         return None
 
-    def _range(self, fd: int, position: int, end: int, newline: bytes | None) -> Iterator[bytes]:
+    def _range(self, file: OpenFile, position: int, end: int, newline: bytes | None) -> Iterator[bytes]:
         """Yield the bytes from `position` up to the newline at or after `end` - 1, or to the file's end."""
         while True:
             size = min(self._read, max(end - position, 0) + PAST_END_BYTES)
-            block = os.pread(fd, size, position)
+            block = file.read_at(size, position)
             if not block:
                 return
             position += len(block)
@@ -241,27 +240,6 @@ class TextReader:
             yield block
 
 
-@contextmanager
-def open_piece(piece: Piece) -> Iterator[int]:
-    """Give a file descriptor of a piece's file, checked before and after to be the file that was planned.
-
-    Raises InputError where it cannot be opened or read, InputChangedError.
-    """
-    try:
-        fd = os.open(piece.path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise InputError(f"the input {piece.path} cannot be opened: {error.strerror}") from error
-    try:
-        check_unchanged(piece, os.fstat(fd))
-        yield fd
-        check_unchanged(piece, os.fstat(fd))
-        check_unchanged(piece, _stat(piece.path))
-    except OSError as error:
-        raise InputError(f"the input {piece.path} cannot be read: {error.strerror}") from error
-    finally:
-        os.close(fd)
-
-
 def _lines(text: str) -> list[str]:
     """The lines of a text that ends behind a newline or with its file, without their ends."""
     if "\r" in text:
@@ -270,27 +248,6 @@ def _lines(text: str) -> list[str]:
     if not lines[-1]:
         lines.pop()  # what follows the last newline is no line
     return lines
-
-
-def check_unchanged(piece: Piece, now: os.stat_result) -> None:
-    """Raise InputChangedError if the file is not the one that was planned."""
-    if now.st_size != piece.file_size or now.st_mtime_ns != piece.mtime_ns:
-        what = (
-            f"it had {piece.file_size} bytes and has {now.st_size}"
-            if now.st_size != piece.file_size
-            else "it was written to"
-        )
-        raise InputChangedError(
-            f"the input {piece.path} changed since the job was planned: {what}. Run the job again when nothing "
-            "writes to its inputs."
-        )
-
-
-def _stat(path: str) -> os.stat_result:
-    try:
-        return Path(path).stat()
-    except FileNotFoundError:
-        raise InputChangedError(f"the input {path} was removed while it was being read.") from None
 
 
 def cut_at_newlines(stream: Iterator[bytes], encoding: Encoding) -> Iterator[bytes]:

@@ -109,7 +109,7 @@ def test_splits_cover_every_byte(sizes, split_size):
             order.append(piece.path)
         assert piece.start == seen.get(piece.path, 0)
         seen[piece.path] = piece.start + piece.size
-        assert (piece.file_size, piece.mtime_ns) == (sizes[int(piece.path[2:-4])], 7)
+        assert (piece.file_size, piece.version) == (sizes[int(piece.path[2:-4])], 7)
     assert order == [file.path for file in files_of(sizes)]
     assert list(seen.values()) == sizes
     assert all(split.size <= split_size * 1.1 for split in splits)

@@ -1,0 +1,94 @@
+"""The inputs of a job as it is planned: found where the arguments say, in the formats that are meant, and cut."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mapreduce.dataflow import inputs as dataflow_inputs
+from mapreduce.dataflow.inputs import InputFile, InputFiles, InputSplits, KeptParts
+from mapreduce.dataflow.split_file import encode_splits
+from mapreduce.errors import OutputError
+from mapreduce.formats import Records
+from mapreduce.input_arguments import arguments_of
+from mapreduce.job import Job, parse_size
+from mapreduce.joins import BROADCAST_BYTES
+from mapreduce.plan import EVERY_PART
+from mapreduce.request import KeptInput, Request, ResultFolders
+
+
+@dataclass(frozen=True, slots=True)
+class CutInputs:
+    """The inputs of a job, found and cut."""
+
+    given: list[InputFiles]
+    cut: InputSplits
+    split_size: int | None
+    reads: tuple[str, ...]  # the ids of the jobs whose kept results are read
+
+    @property
+    def reads_at(self) -> tuple[int, ...]:
+        """For each kept result the number of the first map task that reads it, as in a JobSpec."""
+        starts = [sum(self.cut.maps[:number]) for number, one in enumerate(self.given) if one.kept is not None]
+        if self.cut.broadcast is not None and self.given[-1].kept is not None:
+            starts[-1] = EVERY_PART
+        return tuple(starts)
+
+    @property
+    def files(self) -> list[InputFile]:
+        """The files of all inputs."""
+        return [file for one in self.given for file in one.files]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all inputs, as they lie on disk."""
+        return sum(one.size for one in self.given)
+
+    def encoded(self) -> bytes:
+        """All splits; that of a broadcast input after those of the map tasks, whose indexes are their numbers."""
+        extra = () if self.cut.broadcast is None else (self.cut.broadcast,)
+        return encode_splits(self.cut.splits + extra)
+
+    def notes(self, slots: int | None) -> tuple[str, ...]:
+        """What to tell the user of them."""
+        formats = [one.format for one in self.given]
+        idle = () if slots is None else dataflow_inputs.notes(self.cut.splits, slots, self.split_size, formats)
+        if self.files or self.reads:
+            return idle
+        return (*idle, "the inputs hold no file (in folders, names that begin with . or _ are skipped)")
+
+
+def cut_inputs(job: Job, request: Request) -> CutInputs:
+    """Find the files of each input of the job, and cut them into splits."""
+    given: list[InputFiles] = []
+    reads: list[str] = []
+    for plan_of, source in zip(job.resolved[0].inputs, arguments_of(job, request.inputs), strict=True):
+        assert plan_of.format is not None, "the first step's inputs have a format"
+        if isinstance(source, KeptInput):
+            kept = KeptParts(len(reads), source.parts, source.size)
+            given.append(InputFiles((), plan_of.format, kept=kept))
+            reads.append(source.job)
+            continue
+        typed = isinstance(source, ResultFolders)
+        input_format = Records() if typed else plan_of.format
+        files = dataflow_inputs.find_inputs(source.paths if isinstance(source, ResultFolders) else source, input_format)
+        if not request.keep:
+            _refuse_own_output(files, request.output)
+        given.append(InputFiles(tuple(files), input_format, typed))
+    split_size = job.split_size if request.split_size is None else parse_size(request.split_size)
+    most = BROADCAST_BYTES if job.resolved[0].broadcasts else None
+    cut = dataflow_inputs.plan_inputs(given, split_size, request.encoding or job.encoding, broadcast=most)
+    return CutInputs(given, cut, split_size, tuple(reads))
+
+
+def _refuse_own_output(files: Sequence[InputFile], output: str) -> None:
+    """Refuse inputs inside the output folder: the results of a former run would be read, and counted, as input."""
+    folder = Path(output).absolute()
+    inside = (f"{folder}{os.sep}", f"{folder.resolve()}{os.sep}")
+    for file in files:
+        if file.path.startswith(inside):
+            raise OutputError(
+                f"the input {file.path} lies in the output folder {folder}: name an output folder outside of the inputs"
+            )
