@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,15 @@ from pathlib import Path
 from mapreduce.dataflow import inputs as dataflow_inputs
 from mapreduce.dataflow.inputs import InputFile, InputFiles, InputSplits, KeptParts
 from mapreduce.dataflow.split_file import encode_splits
-from mapreduce.errors import OutputError
+from mapreduce.errors import OutputError, UsageError
+from mapreduce.format_text import format_used, formats_meant
 from mapreduce.formats import Records
 from mapreduce.input_arguments import arguments_of
 from mapreduce.job import Job, parse_size
 from mapreduce.joins import BROADCAST_BYTES
 from mapreduce.plan import EVERY_PART
 from mapreduce.request import KeptInput, Request, ResultFolders
+from mapreduce.urls import is_url, whole_place
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class CutInputs:
     cut: InputSplits
     split_size: int | None
     reads: tuple[str, ...]  # the ids of the jobs whose kept results are read
+    formats: tuple[str, ...]  # as in TaskOptions
 
     @property
     def reads_at(self) -> tuple[int, ...]:
@@ -64,15 +66,20 @@ def cut_inputs(job: Job, request: Request) -> CutInputs:
     """Find the files of each input of the job, and cut them into splits."""
     given: list[InputFiles] = []
     reads: list[str] = []
-    for plan_of, source in zip(job.resolved[0].inputs, arguments_of(job, request.inputs), strict=True):
-        assert plan_of.format is not None, "the first step's inputs have a format"
+    plans = job.resolved[0].inputs
+    formats = formats_meant(job.name, plans, request.input_format, request.columns)
+    for number, (plan_of, source) in enumerate(zip(plans, arguments_of(job, request.inputs), strict=True)):
+        used = format_used(formats, plan_of, number)
+        if formats[number] and not isinstance(source, tuple):
+            name = f" {plan_of.name}" if plan_of.name else ""
+            raise UsageError(f"the input{name} is a former result, which has its own format: say none, and no columns")
         if isinstance(source, KeptInput):
             kept = KeptParts(len(reads), source.parts, source.size)
-            given.append(InputFiles((), plan_of.format, kept=kept))
+            given.append(InputFiles((), used, kept=kept))
             reads.append(source.job)
             continue
         typed = isinstance(source, ResultFolders)
-        input_format = Records() if typed else plan_of.format
+        input_format = Records() if typed else used
         files = dataflow_inputs.find_inputs(source.paths if isinstance(source, ResultFolders) else source, input_format)
         if not request.keep:
             _refuse_own_output(files, request.output)
@@ -80,13 +87,14 @@ def cut_inputs(job: Job, request: Request) -> CutInputs:
     split_size = job.split_size if request.split_size is None else parse_size(request.split_size)
     most = BROADCAST_BYTES if job.resolved[0].broadcasts else None
     cut = dataflow_inputs.plan_inputs(given, split_size, request.encoding or job.encoding, broadcast=most)
-    return CutInputs(given, cut, split_size, tuple(reads))
+    return CutInputs(given, cut, split_size, tuple(reads), tuple(formats) if any(formats) else ())
 
 
 def _refuse_own_output(files: Sequence[InputFile], output: str) -> None:
     """Refuse inputs inside the output folder: the results of a former run would be read, and counted, as input."""
-    folder = Path(output).absolute()
-    inside = (f"{folder}{os.sep}", f"{folder.resolve()}{os.sep}")
+    folder = whole_place(output)
+    real = folder if is_url(folder) else str(Path(folder).resolve())
+    inside = (f"{folder}/", f"{real}/")
     for file in files:
         if file.path.startswith(inside):
             raise OutputError(

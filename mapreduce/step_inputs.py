@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from mapreduce.errors import JobDefinitionError
-from mapreduce.formats import Format, check_format
+from mapreduce.formats import Format, check_format, check_frames
 
 K_co = TypeVar("K_co", covariant=True)
 V_co = TypeVar("V_co", covariant=True)
@@ -80,6 +80,8 @@ def check_input(parts: dict[str, Any], where: str) -> None:
     batch_size, frames = parts["batch_size"], parts["frames"]
     if parts["format"] is not None:
         check_format("input" if where == "a step" else "format", parts["format"])
+    if frames is True:
+        check_frames(parts["format"])
     if not isinstance(frames, bool):
         msg = f"frames= is True or False, not {frames!r}"
     elif len(given) > 1:

@@ -1,4 +1,4 @@
-"""Compressed inputs: gzip, bzip2, xz and zstd, told by the file's suffix, read to their last member or not at all.
+"""Compressed inputs: gzip, bzip2, xz, zstd and lz4, told by the file's suffix, read to their last member or not at all.
 
 Owns the loop over members, streams and frames. Refuses what other readers lose silently: a truncated file, garbage
 behind the last member, a damaged checksum; each is an `InputError` naming the file and the byte.
@@ -13,9 +13,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+import lz4.frame
 import zstandard
 
 from mapreduce.errors import InputError
+from mapreduce.urls import file_part
 
 Read = Callable[[int], bytes]
 
@@ -31,15 +33,23 @@ class Codec(enum.StrEnum):
     BZIP2 = "bzip2"
     XZ = "xz"
     ZSTD = "zstd"
+    LZ4 = "lz4"
 
 
-_SUFFIXES = {".gz": Codec.GZIP, ".bz2": Codec.BZIP2, ".xz": Codec.XZ, ".zst": Codec.ZSTD, ".zstd": Codec.ZSTD}
+_SUFFIXES = {
+    ".gz": Codec.GZIP,
+    ".bz2": Codec.BZIP2,
+    ".xz": Codec.XZ,
+    ".zst": Codec.ZSTD,
+    ".zstd": Codec.ZSTD,
+    ".lz4": Codec.LZ4,
+}
 _PADDED = frozenset({Codec.GZIP, Codec.XZ})  # whose formats (or tools) allow zero bytes behind a member
 
 
 def codec_of(path: str) -> Codec:
     """Tell by the suffix (in any case) how a file is compressed."""
-    lowered = path.lower()
+    lowered = file_part(path).lower()
     for suffix, codec in _SUFFIXES.items():
         if lowered.endswith(suffix):
             return codec
@@ -108,6 +118,28 @@ class _Zstd:
         return bytes(self._inner.decompress(piece)) if piece else b""
 
 
+class _Lz4:
+    """lz4's object with the interface of bz2's and lzma's: it says None for no unused bytes."""
+
+    def __init__(self) -> None:
+        self._inner = lz4.frame.LZ4FrameDecompressor()
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._inner.eof)
+
+    @property
+    def needs_input(self) -> bool:
+        return bool(self._inner.needs_input)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data or b""
+
+    def decompress(self, data: bytes, limit: int, /) -> bytes:
+        return bytes(self._inner.decompress(data, limit))
+
+
 def _decoder(codec: Codec) -> _Decoder:
     if codec is Codec.GZIP:
         return _Gzip()
@@ -115,6 +147,8 @@ def _decoder(codec: Codec) -> _Decoder:
         return bz2.BZ2Decompressor()
     if codec is Codec.XZ:
         return lzma.LZMADecompressor(lzma.FORMAT_XZ)
+    if codec is Codec.LZ4:
+        return _Lz4()
     return _Zstd()
 
 
@@ -126,8 +160,9 @@ def has_magic(codec: Codec, data: bytes) -> bool:
         return data.startswith(b"BZh")
     if codec is Codec.XZ:
         return data.startswith(b"\xfd7zXZ\x00")
+    # zstd and lz4 share the frames that other programs put theirs in, to be skipped
     skippable = len(data) >= 4 and data[0] & 0xF0 == 0x50 and data[1:4] == b"\x2a\x4d\x18"
-    return skippable or data.startswith(b"\x28\xb5\x2f\xfd")
+    return skippable or data.startswith(b"\x04\x22\x4d\x18" if codec is Codec.LZ4 else b"\x28\xb5\x2f\xfd")
 
 
 class _Source:
@@ -144,6 +179,7 @@ class _Source:
 
 
 _MAGIC_BYTES = 6  # the longest magic number above
+_DAMAGED = (zlib.error, OSError, EOFError, lzma.LZMAError, zstandard.ZstdError, RuntimeError)  # the last is lz4's
 
 
 def decompressed(read: Read, codec: Codec, path: str, block: int) -> Iterator[bytes]:
@@ -206,10 +242,11 @@ def _member(decoder: _Decoder, source: _Source, data: bytes, codec: Codec, *, pa
                 )
         try:
             piece = decoder.decompress(data, block)
-        except (zlib.error, OSError, EOFError, lzma.LZMAError, zstandard.ZstdError) as error:
+        except _DAMAGED as error:
+            # Not from the error: an OSError of bz2 is damage to this file, and no trouble of the disk.
             raise InputError(
                 f"{path}: the {codec} data is damaged before byte {source.position}: {error}. Write or copy it again."
-            ) from error
+            ) from None
         data = b""
         pieces.append(piece)
         held += len(piece)
@@ -218,3 +255,12 @@ def _member(decoder: _Decoder, source: _Source, data: bytes, codec: Codec, *, pa
             pieces, held = [], 0
     if held:
         yield b"".join(pieces)
+
+
+def unpacked(read: Read, path: str, block: int) -> Iterator[bytes]:
+    """Yield the bytes of a whole file, decompressed as its suffix says, in blocks of about `block` bytes.
+
+    `read` and what is raised are as in `decompressed`; a file that is not compressed comes as it is.
+    """
+    codec = codec_of(path)
+    return iter(lambda: read(block), b"") if codec is Codec.NONE else decompressed(read, codec, path, block)

@@ -19,8 +19,9 @@ from mapreduce.dataflow.codecs import Codec, codec_of
 from mapreduce.dataflow.encoding import find_encoding
 from mapreduce.dataflow.manifest_file import MANIFEST, manifest_of, read_manifest
 from mapreduce.errors import InputError
-from mapreduce.formats import Files, Format, JsonLines, Records, Text
+from mapreduce.formats import Columnar, Csv, Files, FixedLength, Format, JsonLines, Records, Text
 from mapreduce.plan import EVERY_PART, Piece, Split
+from mapreduce.urls import is_url, settled
 
 SPLITS_WANTED = 64  # of a small job: enough to keep the slots of a few machines busy
 SPLIT_MIN_BYTES = 4 << 20  # below, starting a task costs more than its work
@@ -36,11 +37,15 @@ HIDDEN = (".", "_")  # beginnings of names that folders keep for themselves: .gi
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file to be read: absolute path, size in bytes, modification time."""
+    """One file to be read: absolute path or URL, size in bytes, modification time (or as in `plan.Piece`).
+
+    `whole` says that it can be read from its beginning only.
+    """
 
     path: str
     size: int
     version: int
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +88,31 @@ class InputSplits:
 
 
 def find_inputs(arguments: Sequence[str], input_format: Format | None = None) -> list[InputFile]:
-    """Find the files that the arguments (files, folders, globs) name, in order and each once.
+    """Find the files that the arguments (files, folders, globs, URLs of these) name, in order and each once.
 
     Arguments stay in the order given; files of a folder or glob are ordered by the bytes of their paths; a file that
     is reached twice, by a link too, is read where it came first. Of a former job's output that is read as Records its
-    parts are read, as its manifest names them. Raises InputError naming the path.
+    parts are read, as its manifest names them. Raises InputError naming the path, StoreError.
     """
     typed = isinstance(input_format, Records)
     found: dict[str, InputFile] = {}
-    for argument in arguments:
-        for path in _paths_of(os.fspath(argument), typed=typed):
+    for given in arguments:
+        argument = settled(os.fspath(given))
+        if is_url(argument):
+            found.update((file.path, file) for file in _in_store(argument, typed=typed) if file.path not in found)
+            continue
+        for path in _paths_of(argument, typed=typed):
             real = os.path.realpath(path)
             if real not in found:
                 found[real] = _input_file(path)
     return list(found.values())
+
+
+def _in_store(url: str, *, typed: bool) -> list[InputFile]:
+    from mapreduce.dataflow.store_inputs import find_in_store  # noqa: PLC0415 - most jobs read local files
+
+    found = find_in_store(url, typed=typed)
+    return [InputFile(path, facts.size, facts.version, whole=not facts.ranges) for path, facts in found]
 
 
 def _paths_of(argument: str, *, typed: bool) -> Iterator[str]:
@@ -190,11 +206,20 @@ def _input_file(path: str) -> InputFile:
 
 def is_whole(path: str, encoding: str, input_format: Format | None = None) -> bool:
     """Tell whether a file cannot be cut at bytes: by its format (Text if None), compression or encoding."""
-    if isinstance(input_format, Records):
+    if isinstance(input_format, (Columnar, Records)):
         return False
-    if input_format is not None and not isinstance(input_format, (Text, JsonLines)):
+    if isinstance(input_format, FixedLength):
+        return codec_of(path) is not Codec.NONE
+    if input_format is not None and not _is_lines(input_format):
         return True
     return codec_of(path) is not Codec.NONE or not find_encoding(encoding).cuttable
+
+
+def _is_lines(input_format: Format) -> bool:
+    """Tell whether records of this format end with lines, whatever they hold."""
+    if isinstance(input_format, Csv):
+        return not input_format.quoted_newlines
+    return isinstance(input_format, (Text, JsonLines))
 
 
 def default_split_size(files: Sequence[InputFile]) -> int:
@@ -292,7 +317,7 @@ def plan_splits(
     pieces: list[Piece] = []
     held = 0
     for file in files:
-        for piece in _pieces(file, size, most, whole=is_whole(file.path, encoding, input_format)):
+        for piece in _pieces(file, size, most, whole=file.whole or is_whole(file.path, encoding, input_format)):
             cost = max(piece.size, OPEN_COST_BYTES)
             if pieces and held + cost > most:
                 splits.append(Split(tuple(pieces), number))
@@ -342,6 +367,10 @@ def notes(
 
 
 def _why_whole(path: str, input_format: Format) -> str:
-    if not isinstance(input_format, (Text, JsonLines)):
+    if is_url(path) and not is_whole(path, "utf-8", input_format):
+        return "on a web server that gives files from their beginning only"
+    if codec_of(path) is Codec.NONE and isinstance(input_format, Csv) and input_format.quoted_newlines:
+        return "Csv files, which are not cut, unless quoted_newlines=False says that no field holds a newline,"
+    if not _is_lines(input_format) and not isinstance(input_format, FixedLength):
         return f"{type(input_format).__name__} files, which are not cut,"
     return "compressed" if codec_of(path) is not Codec.NONE else "of an encoding that cannot be cut at bytes"

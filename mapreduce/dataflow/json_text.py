@@ -30,6 +30,7 @@ SCALAR_NAMES: dict[type, str] = {type(None): NONE, bool: BOOL, int: INT, float: 
 CONTAINER_NAMES: dict[type, str] = {list: LIST, tuple: TUPLE, dict: DICT}
 _EXACT = frozenset({type(None), bool, int, float, str})  # what JSON brings back exactly
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # two characters, and one to whoever reads their escapes
 
 encode: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
@@ -64,6 +65,7 @@ ADVICE = {
     "numpy": "Emit value.tolist()",
     "bytearray": "Emit bytes(value)",
     "complex": "Emit (value.real, value.imag)",
+    "str": "Emit repr(value), or text.encode('utf-16', 'surrogatepass').decode('utf-16')",
     "int": "Emit a dict with str keys, or a list of pairs,",
 }
 
@@ -96,7 +98,17 @@ def container_text(value: Any, types: set[str], *, key: bool) -> str:
         raise UnsayableError(value)
     plain, exact = _plain(value, key=key)
     types.add(name if exact else JSON)
-    return surrogates_escaped(encode(plain))
+    return json_escaped(encode(plain))
+
+
+def json_escaped(text: str) -> str:
+    """As `surrogates_escaped`, for a JSON text. Raises UnsayableError for surrogates that JSON takes for a pair."""
+    if text.isascii():
+        return text
+    pair = _PAIR.search(text)
+    if pair is not None:
+        raise UnsayableError(pair.group(), "two surrogates that JSON reads as one character")
+    return surrogates_escaped(text)
 
 
 def surrogates_escaped(text: str) -> str:

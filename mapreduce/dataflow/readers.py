@@ -1,37 +1,37 @@
 """Readers: the records of a split, in the format of its input, as objects, columns or frames.
 
-Owns the choice of the reader, and the formats of lines, whole files and typed records. Csv and Parquet have modules of
-their own. Every reader refuses files that are not the planned ones, and says of a record that is none in which file,
-and where in it, that is.
+Owns the choice of the reader, and the formats of whole files and typed records. Others have modules of their own.
+Every reader refuses files that are not the planned ones, and says of a record that is none in which file, and where in
+it, that is.
 """
 
 from __future__ import annotations
 
-import functools
-import json
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import polars as pl
 
 from mapreduce.dataflow.columns import Batch, concat, holds_pickles, make_batch, ungroup
-from mapreduce.dataflow.context import Place, shorten
 from mapreduce.dataflow.encoding import BAD_MARK
 from mapreduce.dataflow.frames import FRAME_BYTES, frame_of
 from mapreduce.dataflow.input_file import open_piece, read_on
+from mapreduce.dataflow.inputs import FILE_BYTES
+from mapreduce.dataflow.readers_arrow import ArrowReader
 from mapreduce.dataflow.readers_csv import CsvReader
+from mapreduce.dataflow.readers_fixed import FixedLengthReader
+from mapreduce.dataflow.readers_lines import JsonLinesReader, LinesReader
+from mapreduce.dataflow.readers_msgpack import MsgpackReader
 from mapreduce.dataflow.readers_parquet import ParquetReader
-from mapreduce.dataflow.records import Frame, Records, in_file, of_pairs
+from mapreduce.dataflow.records import Frame, PutAside, Records, in_file, of_pairs, refuse
 from mapreduce.dataflow.shuffle.block_file import Slice, read_blocks, read_index
-from mapreduce.dataflow.text import LineBlock, TextReader, UnreadableRecord
+from mapreduce.dataflow.text import TextReader, UnreadableRecord
 from mapreduce.errors import CorruptBlockError, InputError
-from mapreduce.formats import Csv, Files, Format, JsonLines, Parquet
+from mapreduce.formats import Arrow, Csv, Files, FixedLength, Format, JsonLines, Msgpack, Parquet
 from mapreduce.formats import Records as RecordsFormat
 from mapreduce.plan import Piece, Split, TaskOptions
 
 READ_BYTES = 1 << 20  # of a whole file at a time
-_DECODE = json.JSONDecoder().decode
 
 
 class Reader(Protocol):
@@ -58,157 +58,41 @@ class Reader(Protocol):
         """Yield the records as frames of about `most` bytes each, cut by the data alone; none spans two files."""
 
 
-def reader_for(input_format: Format | None, split: Split, options: TaskOptions) -> Reader:
-    """Choose the reader of a split; without a format it is Text."""
+def reader_for(
+    input_format: Format | None, split: Split, options: TaskOptions, aside: PutAside | None = None
+) -> Reader:
+    """Choose the reader of a split; without a format it is Text. `aside` takes records that are none, if given."""
     if isinstance(input_format, JsonLines):
-        return JsonLinesReader(split, options)
+        return JsonLinesReader(split, options, aside, nan=input_format.nan)
     if isinstance(input_format, Files):
-        return FilesReader(split, options, text=input_format.text)
+        return FilesReader(split, options, aside, text=input_format.text)
     if isinstance(input_format, Csv):
-        return CsvReader(split, options, input_format)
+        return CsvReader(split, options, input_format, aside)
+    if isinstance(input_format, Msgpack):
+        return MsgpackReader(split, options, aside)
+    if isinstance(input_format, FixedLength):
+        return FixedLengthReader(split, options, input_format, aside)
     if isinstance(input_format, Parquet):
         return ParquetReader(split, input_format.columns)
+    if isinstance(input_format, Arrow):
+        return ArrowReader(split, input_format.columns)
     if isinstance(input_format, RecordsFormat):
         return RecordsReader(split)
-    return LinesReader(split, options)
-
-
-class LinesReader:
-    """Lines of text: the key is the byte offset."""
-
-    def __init__(self, split: Split, options: TaskOptions) -> None:
-        self._split = split
-        self._text = TextReader(split, options.encoding, options.encoding_errors, options.limits)
-
-    @property
-    def bytes_read(self) -> int:
-        """How much has been read so far, as it lies on disk."""
-        return self._text.bytes_read
-
-    @property
-    def warnings(self) -> list[str]:
-        """What it has to say so far."""
-        return self._text.warnings
-
-    def __iter__(self) -> Iterator[Records]:
-        return map(of_lines, self._text)
-
-    def columns(self) -> Iterator[Batch]:
-        """Yield the lines as columns."""
-        for block in self._text:
-            yield make_batch(block.offsets(), block.lines)
-
-    def frames(self, most: int = FRAME_BYTES) -> Iterator[Frame]:
-        """Yield the lines as frames: a frame has those that begin in the same `most` bytes."""
-        for piece in self._split.pieces:
-            for offsets, lines in _cut_lines(self._text.blocks_of(piece), most):
-                yield _frame(piece, offsets, lines)
-
-
-class JsonLinesReader(LinesReader):
-    """A JSON document on each line: the key is the line's byte offset. Lines of white space hold none."""
-
-    def __iter__(self) -> Iterator[Records]:
-        for block in self._text:
-            documents = _decoded(block.lines)
-            if documents is not None:
-                yield Records(documents, block.offsets, _places(block, range(len(documents))))
-                continue
-            kept = [i for i, line in enumerate(block.lines) if line and not line.isspace()]
-            values = [_document(block, i) for i in kept]
-            if values:
-                yield Records(values, _firsts(block, kept), _places(block, kept))
-
-    def columns(self) -> Iterator[Batch]:
-        """Yield the documents as columns."""
-        for records in self:
-            yield make_batch(list(records.firsts()), records.values)
-
-    def frames(self, most: int = FRAME_BYTES) -> Iterator[Frame]:
-        """Yield the lines as frames, as text: Polars reads JSON into columns of the types that the user gives it."""
-        for piece in self._split.pieces:
-            for offsets, lines in _cut_lines(self._text.blocks_of(piece), most):
-                kept = [(offset, line) for offset, line in zip(offsets, lines, strict=True) if not line.isspace()]
-                full = [(offset, line) for offset, line in kept if line]
-                if full:
-                    yield _frame(piece, [offset for offset, _ in full], [line for _, line in full])
-
-
-def _firsts(block: LineBlock, kept: Sequence[int]) -> Callable[[], list[int]]:
-    """Give what works out the offsets of some lines of a block, once: it may be asked for each batch."""
-
-    def firsts() -> list[int]:
-        offsets = block.offsets()
-        return [offsets[i] for i in kept]
-
-    return functools.cache(firsts)
-
-
-def _places(block: LineBlock, kept: Sequence[int]) -> Callable[[int], Place]:
-    """Give what knows path and offset of some lines of a block."""
-    return lambda i: (block.path, block.offset(kept[i]))
-
-
-def of_lines(block: LineBlock) -> Records:
-    """Lines of text: the first argument is the byte offset."""
-    return Records(block.lines, block.offsets, lambda i: (block.path, block.offset(i)))
-
-
-def _decoded(lines: list[str]) -> list[Any] | None:
-    """The documents of these lines; None where a line is none, or empty."""
-    try:
-        return list(map(_DECODE, lines))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _document(block: LineBlock, i: int) -> Any:
-    try:
-        return _DECODE(block.lines[i])
-    except (ValueError, RecursionError) as error:
-        offset = block.offset(i)
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        msg = (
-            f"{block.path}, byte {offset}: the line is no JSON document: {why}; it begins with "
-            f"{shorten(block.lines[i][:100])}"
-        )
-        raise UnreadableRecord(block.path, offset, msg) from None
-
-
-def _cut_lines(blocks: Iterable[LineBlock], most: int) -> Iterator[tuple[list[int], list[str]]]:
-    """Put lines of one file together that begin less than `most` bytes after the first of them: however blocks fall."""
-    offsets: list[int] = []
-    lines: list[str] = []
-    for block in blocks:
-        starts, i = block.offsets(), 0
-        while i < len(starts):
-            if not offsets:
-                end = starts[i] + most
-            stop = bisect_left(starts, end, i)
-            offsets += starts[i:stop]
-            lines += block.lines[i:stop]
-            if stop < len(starts):
-                yield offsets, lines
-                offsets, lines = [], []
-            i = stop
-    if offsets:
-        yield offsets, lines
-
-
-def _frame(piece: Piece, offsets: list[int], lines: list[str]) -> Frame:
-    columns = [pl.Series("key", offsets, dtype=pl.Int64), pl.Series("value", lines, dtype=pl.String)]
-    return Frame(pl.DataFrame(columns), (piece.path, offsets[0]))
+    return LinesReader(split, options, aside)
 
 
 class FilesReader:
     """Whole files: the key is the path, the value the bytes as they lie on disk, or the (unpacked) text."""
 
-    def __init__(self, split: Split, options: TaskOptions, *, text: bool) -> None:
+    def __init__(self, split: Split, options: TaskOptions, aside: PutAside | None = None, *, text: bool) -> None:
         self._split = split
         self._text = None
+        self._aside = aside if options.encoding_errors == "strict" else None
+        errors = options.encoding_errors if self._aside is None else "skip"
         if text:
-            self._text = TextReader(split, options.encoding, options.encoding_errors, options.limits, keep_ends=True)
-        self._leaves_out = options.encoding_errors == "skip"
+            self._text = TextReader(split, options.encoding, errors, options.limits, keep_ends=True, longest=FILE_BYTES)
+        self._leaves_out = errors == "skip"
+        self._may_be_bad = options.max_bad is not None
         self._encoding = options.encoding
         self._bytes_read = 0
         self._warnings: list[str] = []
@@ -228,11 +112,33 @@ class FilesReader:
             if self._text is None:
                 yield piece.path, self._content(piece)
                 continue
-            text = "".join([line for block in self._text.blocks_of(piece) for line in block.lines])
+            try:
+                text = self._unpacked(self._text, piece)
+            except InputError as error:
+                if not self._may_be_bad or isinstance(error.__cause__, OSError):
+                    raise
+                # The file is the record here: damage to it, or that it is no text, leaves the others as they are.
+                refuse(self._aside, UnreadableRecord(piece.path, None, str(error), kind="no text"))
+                continue
+            if self._aside is not None and BAD_MARK in text:
+                self._aside(_bad_text(piece.path, text, self._encoding))
+                continue
             if self._leaves_out and BAD_MARK in text:
                 self._warnings.append(f"{piece.path} was left out: it holds bytes that are not {self._encoding}")
                 continue
             yield piece.path, text
+
+    @staticmethod
+    def _unpacked(reader: TextReader, piece: Piece) -> str:
+        lines: list[str] = []
+        for block in reader.blocks_of(piece):
+            lines += block.lines
+            if block.start + len(block.raw) > FILE_BYTES:
+                raise InputError(
+                    f"{piece.path} has more than {FILE_BYTES:,} bytes when it is unpacked, and with Files() a file is "
+                    "one value: cut it, or read it in a format that has more than one record"
+                )
+        return "".join(lines)
 
     def _content(self, piece: Piece) -> bytes:
         with open_piece(piece) as file:
@@ -272,6 +178,12 @@ class FilesReader:
                 paths, contents, held = [], [], 0
         if paths:
             yield paths, contents
+
+
+def _bad_text(path: str, text: str, encoding: str) -> UnreadableRecord:
+    """What is told of a whole file with bad bytes: its text, with a mark for each."""
+    message = f"{path} holds bytes that are not {encoding}"
+    return UnreadableRecord(path, None, message, kind=f"not {encoding}", content=text.replace(BAD_MARK, "\ufffd"))
 
 
 def _one_file(path: str, content: Any) -> Records:

@@ -1,42 +1,49 @@
 """Comma-separated values: RFC 4180, read by Python's csv module, strictly.
 
-A record may span lines (quoted newlines), so a file is read from its beginning; the first record may name the columns.
-Empty lines hold no record. Refuses records that have not as many fields as the first, column names that occur twice,
-and quotes that are not closed.
+A record may span lines (quoted newlines); a file is then read from its beginning. Where none does, a file is cut at
+lines, and each task reads the first record for itself. Empty lines hold no record. Refuses records that have not as
+many fields as the first, column names that occur twice, and quotes that are not closed.
 """
 
 from __future__ import annotations
 
 import csv
-from bisect import bisect_right
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
 from mapreduce.dataflow.columns import Batch, make_batch
 from mapreduce.dataflow.context import Place, shorten
-from mapreduce.dataflow.encoding import BAD_MARK
+from mapreduce.dataflow.csv_lines import EachLine, Lines
+from mapreduce.dataflow.encoding import BAD_MARK, find_encoding
 from mapreduce.dataflow.frames import FRAME_BYTES
-from mapreduce.dataflow.records import Frame, Records, numbered
+from mapreduce.dataflow.records import Frame, PutAside, Records, refuse
 from mapreduce.dataflow.text import LineBlock, TextReader, UnreadableRecord
 from mapreduce.formats import Csv
-from mapreduce.plan import Piece, Split, TaskOptions
+from mapreduce.plan import Limits, Piece, Split, TaskOptions
 
-BLOCK_CHARS = 128 << 10  # of text that become records at a time: some hundred or thousand
 FIELD_CHARS = 16 << 20  # of one field: a quote that is not closed would otherwise take in the rest of the file
+FIRST_BYTES = 4 << 10  # read at a time where only a file's first record is wanted: it is rarely longer
+EMPTY_BYTES = 1 << 20  # of empty lines before the first record, looked through at a time
+_OPEN = "a quote is still open at the end of the line"
 
 
 class CsvReader:
-    """The records of whole files: the key is the record's number in its file."""
+    """The records that begin in the split: the key is the byte where the record begins."""
 
-    def __init__(self, split: Split, options: TaskOptions, input_format: Csv) -> None:
+    def __init__(self, split: Split, options: TaskOptions, input_format: Csv, aside: PutAside | None = None) -> None:
         self._split = split
-        self._format = input_format
-        self._text = TextReader(split, options.encoding, options.encoding_errors, options.limits, keep_ends=True)
-        self._encoding = options.encoding
-        self._leaves_out = options.encoding_errors == "skip"
+        self._options = options
+        put_aside = aside is not None and options.encoding_errors == "strict"
+        self._errors = "skip" if put_aside else options.encoding_errors
+        name = find_encoding(options.encoding).name
+        self._rules = _Rules(input_format, name, aside, marks=self._errors == "skip", skips=not put_aside)
+        self._text = TextReader(split, options.encoding, self._errors, options.limits, keep_ends=True)
         self._warnings: list[str] = []
 
     @property
@@ -51,10 +58,8 @@ class CsvReader:
 
     def __iter__(self) -> Iterator[Records]:
         for piece in self._split.pieces:
-            for table, first, rows, places in self._tables(piece, BLOCK_CHARS):
-                names = table.names
-                values: list[Any] = rows if names is None else [dict(zip(names, row, strict=True)) for row in rows]
-                yield Records(values, numbered(first, len(values)), places)
+            for table, rows, firsts in self._tables(piece):
+                yield Records(table.values(rows), firsts, _places(piece.path, firsts))
 
     def columns(self) -> Iterator[Batch]:
         """Yield the records as columns of numbers and dicts (or lists)."""
@@ -62,153 +67,255 @@ class CsvReader:
             yield make_batch(list(records.firsts()), records.values)
 
     def frames(self, most: int = FRAME_BYTES) -> Iterator[Frame]:
-        """Yield the records as frames of text, with the file's columns (column_1 and so on if they have no names)."""
+        """Yield the records as frames of text, with the file's columns (column_1 and so on if they have no names).
+
+        A frame has those that begin in the same `most` bytes.
+        """
         for piece in self._split.pieces:
             held: list[pl.DataFrame] = []
-            before = 0
-            place: Place = (piece.path, 0)
+            start = 0
             # In blocks: as Python objects the text of a whole frame would take twenty times as much memory.
-            for table, _, rows, places in self._tables(piece, min(BLOCK_CHARS, most)):
-                if not held:
-                    place = places(0)
-                held.append(_frame_of(table, rows))
-                if table.chars - before >= most:
-                    yield Frame(pl.concat(held, rechunk=True), place)
-                    held, before = [], table.chars
+            for table, rows, firsts in self._tables(piece):
+                offsets, at = firsts(), 0
+                while at < len(rows):
+                    if not held:
+                        start = offsets[at]
+                    stop = bisect_left(offsets, start + most, at)
+                    held += [table.frame(rows[at:stop])] if stop > at else []
+                    if stop < len(rows):
+                        yield Frame(pl.concat(held, rechunk=True), (piece.path, start))
+                        held = []
+                    at = stop
             if held:
-                yield Frame(pl.concat(held, rechunk=True), place)
+                yield Frame(pl.concat(held, rechunk=True), (piece.path, start))
 
-    def _tables(self, piece: Piece, most: int) -> Iterator[tuple[_Table, int, list[list[str]], Callable[[int], Place]]]:
-        """Yield rows of one file, of about `most` characters: its table, the first one's number, rows and places."""
-        table = _Table(self._format, piece.path, self._text.blocks_of(piece), skip=self._leaves_out)
+    def _tables(self, piece: Piece) -> Iterator[tuple[_Table, list[list[str]], Callable[[], list[int]]]]:
+        """Yield rows of one piece, a block at a time: its table, the rows, and what gives their bytes."""
+        table = _Table(self._rules, piece.path, self._text.blocks_of(piece), numbered=piece.start == 0)
+        if piece.start > 0:
+            table.learn_from(self._first_record(piece), piece.start)
         while True:
-            first = table.records
-            rows, places = table.some(most)
+            rows, firsts = table.some()
             if not rows:
                 break
-            yield table, first, rows, places
+            yield table, rows, firsts
         if table.skipped:
+            where = f", bytes {piece.start} to {piece.start + piece.size}" if piece.size < piece.file_size else ""
             self._warnings.append(
-                f"{piece.path}: records left out for bytes that are not {self._encoding}: {table.skipped}"
+                f"{piece.path}{where}: records left out for bytes that are not {self._options.encoding}: "
+                f"{table.skipped}"
             )
 
+    def _first_record(self, piece: Piece) -> _Table:
+        """The table of the piece's file, of which the first record alone has been read."""
+        limits = Limits(read=min(FIRST_BYTES, self._options.limits.read))
+        text = TextReader(self._split, self._options.encoding, self._errors, limits, keep_ends=True)
 
-def _frame_of(table: _Table, rows: list[list[str]]) -> pl.DataFrame:
-    names = table.names or [f"column_{i + 1}" for i in range(table.width)]
-    fields = zip(*rows, strict=True)
-    return pl.DataFrame(
-        [pl.Series(name, list(texts), dtype=pl.String) for name, texts in zip(names, fields, strict=True)]
-    )
+        def blocks() -> Iterator[LineBlock]:
+            start, size = 0, 1
+            while start < piece.file_size:
+                size = min(size, piece.file_size - start)
+                yield from text.blocks_of(replace(piece, start=start, size=size))
+                start, size = start + size, EMPTY_BYTES
+
+        table = _Table(self._rules, piece.path, blocks(), numbered=True)
+        table.read_first()
+        return table
 
 
-class _Lines:
-    """The lines of one file, one by one, and where those lie that were given last. `chars` counts what was given."""
+def _places(path: str, firsts: Callable[[], list[int]]) -> Callable[[int], Place]:
+    return lambda i: (path, firsts()[i])
 
-    def __init__(self, path: str, blocks: Iterable[LineBlock]) -> None:
-        self._path = path
-        self._blocks = iter(blocks)
-        self._held: list[tuple[int, LineBlock]] = []  # with the number of each block's first line
-        self.chars = 0
 
-    def __iter__(self) -> Iterator[str]:
-        number = 0
-        for block in self._blocks:
-            self._held.append((number, block))
-            number += len(block.lines)
-            for line in block.lines:
-                self.chars += len(line)
-                yield line
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """How records are read. With `marks` bad bytes are in them as BAD_MARK, and with `skips` such records are skipped.
 
-    def forget_before(self, line: int) -> None:
-        """Let go of blocks that lie before a line."""
-        at = bisect_right(self._held, line, key=lambda held: held[0]) - 1
-        del self._held[: max(at, 0)]
+    `aside` takes those that are put aside.
+    """
 
-    def places(self, starts: list[int]) -> Callable[[int], Place]:
-        """Give what knows path and byte of the i-th of these lines, which are still held."""
-        held = list(self._held)
-
-        def place(i: int) -> Place:
-            number, block = held[bisect_right(held, starts[i], key=lambda one: one[0]) - 1]
-            return self._path, block.offset(starts[i] - number)
-
-        return place
+    format: Csv
+    encoding: str
+    aside: PutAside | None
+    marks: bool
+    skips: bool
 
 
 class _Table:
-    """The rows of one file. `names` are those of the columns, if it has any, `width` their number.
+    """The rows of one piece of a file. `width` is how many fields a record has, 0 until the first one is known.
 
-    `records` counts those that were given, `skipped` those that were left out for bad bytes.
+    `skipped` counts records that were left out for bad bytes. With `numbered` the piece begins with its file, so that
+    lines have numbers.
     """
 
-    def __init__(self, input_format: Csv, path: str, blocks: Iterable[LineBlock], *, skip: bool) -> None:
+    def __init__(self, rules: _Rules, path: str, blocks: Iterable[LineBlock], *, numbered: bool) -> None:
+        self._rules = rules
         self._path = path
-        self._lines = _Lines(path, blocks)
-        self._rows = csv.reader(iter(self._lines), delimiter=input_format.separator, strict=True)
-        self._skip = skip
-        self._header = input_format.header
-        self.names: list[str] | None = None
+        self._lines = Lines(blocks)
+        self._by_line = not rules.format.quoted_newlines
+        separator = rules.format.separator
+        self._rows: Any = (
+            EachLine(iter(self._lines), separator)
+            if self._by_line and rules.aside is not None
+            else csv.reader(iter(self._lines), delimiter=separator, strict=True)
+        )
+        self._numbered = numbered
+        self._names: list[str] | None = None
+        self._picked: list[int] | None = None  # the places of the columns that are wanted, if not all are
+        self._first: int | None = None  # the byte where the first record begins
         self.width = 0
-        self.records = 0
         self.skipped = 0
 
-    @property
-    def chars(self) -> int:
-        """How much of the text has been read."""
-        return self._lines.chars
+    def values(self, rows: list[list[str]]) -> list[Any]:
+        """The rows as a mapper gets them."""
+        names, picked = self._names, self._picked
+        if names is None:
+            return rows
+        if picked is None:
+            return [dict(zip(names, row, strict=True)) for row in rows]
+        return [dict(zip(names, [row[i] for i in picked], strict=True)) for row in rows]
 
-    def some(self, most: int) -> tuple[list[list[str]], Callable[[int], Place]]:
-        """Read on for about `most` characters. Gives the rows, none at the file's end, and what knows their places."""
+    def frame(self, rows: list[list[str]]) -> pl.DataFrame:
+        """The rows as a frame of text."""
+        names = self._names or [f"column_{i + 1}" for i in range(self.width)]
+        fields = list(zip(*rows, strict=True))
+        fields = fields if self._picked is None else [fields[i] for i in self._picked]
+        return pl.DataFrame(
+            [pl.Series(name, list(texts), dtype=pl.String) for name, texts in zip(names, fields, strict=True)]
+        )
+
+    def read_first(self) -> None:
+        """Read the file's first record, and nothing behind it."""
+        line = 0
+        with _long_fields():
+            try:
+                for row in self._rows:
+                    stop = self._rows.line_num
+                    if self._by_line and stop > line + 1:
+                        raise self._unparsed(line, stop)
+                    if row:
+                        self._learn(row, line, stop)
+                        return
+                    line = stop
+            except csv.Error as error:
+                raise self._unparsed(line, self._rows.line_num, str(error)) from None
+
+    def learn_from(self, table: _Table, start: int) -> None:
+        """Take over what another table knows of this file's first record, unless that lies in this piece."""
+        if table._first is not None and table._first < start:
+            self._names, self._picked, self.width = table._names, table._picked, table.width
+
+    def some(self) -> tuple[list[list[str]], Callable[[], list[int]]]:
+        """Read on for about a block of lines. Gives the rows, none at the end, and what gives their bytes."""
         rows: list[list[str]] = []
         starts: list[int] = []
+        more = True
+        while more and not rows:
+            self._lines.forget_before(self._rows.line_num)
+            more = self._read(rows, starts)
+        return rows, self._lines.offsets(starts)
+
+    def _read(self, rows: list[list[str]], starts: list[int]) -> bool:
+        """Read on up to the end of a block, or into the next where a record goes on. Gives False at the end of all."""
         reader, lines = self._rows, self._lines
         line = reader.line_num
-        lines.forget_before(line)
-        until = lines.chars + most
-        plain = 0 if self._skip else self.width  # how many fields a row has that needs no look at
+        parsed: list[list[str]] = []
+        stops: list[int] = []
+        failed = None
+        until = 0
+        more = False
         with _long_fields():
             try:
                 for row in reader:
-                    if row and (len(row) == plain or self._is_record(row, line)):
-                        rows.append(row)
-                        starts.append(line)
-                        self.records += 1
-                        if lines.chars >= until:
-                            break
-                    line = reader.line_num
+                    parsed.append(row)
+                    stops.append(reader.line_num)
+                    until = until or lines.count  # as of now: records may go on from one block into the next for ever
+                    if stops[-1] >= until:
+                        more = True
+                        break
             except csv.Error as error:
-                raise self._unreadable(line, _why(str(error))) from None
-        return rows, lines.places(starts)
+                failed = str(error)
+        self._keep(parsed, [line, *stops], rows, starts)
+        if failed is not None:
+            unparsed = self._unparsed(stops[-1] if stops else line, reader.line_num, failed)
+            if not self._by_line or not self.width:
+                raise unparsed  # where the next record begins is not known, or what it is to have
+            refuse(self._rules.aside, unparsed)
+            return True
+        return more
 
-    def _is_record(self, row: list[str], line: int) -> bool:
+    def _keep(self, parsed: list[list[str]], borders: list[int], rows: list[list[str]], starts: list[int]) -> None:
+        """Give `rows` those that are records. The i-th lies in the lines from one of the borders up to the next."""
+        if self._by_line and borders[-1] - borders[0] > len(parsed):
+            long = next(i for i in range(len(parsed)) if borders[i + 1] > borders[i] + 1)
+            self._keep(parsed[:long], borders[: long + 1], rows, starts)
+            raise self._unparsed(borders[long], borders[long + 1])
+        if self.width and not self._rules.marks and set(map(len, parsed)) == {self.width}:
+            rows += parsed
+            starts += borders[:-1]
+            return
+        for i, row in enumerate(parsed):
+            if row and self._is_record(row, borders[i], borders[i + 1]):
+                rows.append(row)
+                starts.append(borders[i])
+
+    def _is_record(self, row: list[str], line: int, stop: int) -> bool:
         """Whether a row is a record to be given: the header is none. Raises UnreadableRecord."""
-        damaged = self._skip and any(BAD_MARK in field for field in row)
         if not self.width:
-            if damaged:
-                raise self._unreadable(line, "the file's first record holds bytes that are not in its encoding")
-            self.width = len(row)
-            if self._header:
-                self._take_names(row, line)
-                return False
-        elif damaged:
-            self.skipped += 1
+            self._learn(row, line, stop)
+            return not self._rules.format.header
+        if self._rules.marks and any(BAD_MARK in field for field in row):
+            if self._rules.skips:
+                self.skipped += 1
+            else:
+                why = f"the record holds bytes that are not valid {self._rules.encoding}"
+                refuse(self._rules.aside, self._unreadable(line, stop, why, f"not {self._rules.encoding}"))
             return False
-        elif len(row) != self.width:
-            wanted = f"the file's first record has {self.width}"
-            raise self._unreadable(line, f"it has {len(row)} fields, and {wanted}: {shorten(row):.200}")
+        if len(row) != self.width:
+            why = f"it has {len(row)} fields, and the file's first record has {self.width}: {shorten(row):.200}"
+            refuse(self._rules.aside, self._unreadable(line, stop, why, "wrong number of fields"))
+            return False
         return True
 
-    def _take_names(self, row: list[str], line: int) -> None:
-        twice = next((name for name in row if row.count(name) > 1), None)
+    def _learn(self, row: list[str], line: int, stop: int) -> None:
+        """Take a file's first record for what it says of all others. Raises UnreadableRecord."""
+        if self._rules.marks and any(BAD_MARK in field for field in row):
+            raise self._unreadable(line, stop, "the file's first record holds bytes that are not in its encoding")
+        self.width = len(row)
+        (self._first,) = self._lines.offsets([line])()
+        if not self._rules.format.header:
+            return
+        twice = next((name for name, times in Counter(row).items() if times > 1), None)
         if twice is not None:
             why = f"two columns are called {twice!r}: rename one, or write Csv(header=False), for lists without names"
-            raise self._unreadable(line, why)
-        self.names = row
+            raise self._unreadable(line, stop, why)
+        columns = self._rules.format.columns
+        if columns is None:
+            self._names = row
+            return
+        places = {name: i for i, name in enumerate(row)}
+        missing = [name for name in columns if name not in places]
+        if missing:
+            shown = ", ".join(map(repr, missing))
+            why = f"there is no column {shown}: the columns are {', '.join(map(repr, row)):.500}"
+            raise self._unreadable(line, stop, why)
+        self._names, self._picked = list(columns), [places[name] for name in columns]
 
-    def _unreadable(self, line: int, why: str) -> UnreadableRecord:
-        place = self._lines.places([line])(0)
-        what = f"record {self.records}" if self.width else "the first record"
-        return UnreadableRecord(*place, f"{self._path}, {what} (from 0 on; line {line + 1}): {why}")
+    def _unparsed(self, line: int, stop: int, message: str = "") -> UnreadableRecord:
+        """What a row is that the csv module refuses, or that goes on over the end of its line where none may."""
+        # The module says what it finds at last; a row that has more than one line went on over the end of its first.
+        if self._by_line and ("unexpected end of data" in message or stop > line + 1):
+            why = f"{_OPEN}; if fields of this file hold newlines, leave quoted_newlines=False out"
+        else:
+            why = _why(message)
+        return self._unreadable(line, stop, why)
+
+    def _unreadable(self, line: int, stop: int, why: str, kind: str = "no CSV") -> UnreadableRecord:
+        """What is wrong with the record in the lines from one up to another."""
+        (offset,) = self._lines.offsets([line])()
+        where = f"line {line + 1} (byte {offset})" if self._numbered else f"byte {offset}"
+        content = self._lines.raw(line, stop) if self._rules.aside is not None else None
+        return UnreadableRecord(self._path, offset, f"{self._path}, {where}: {why}", kind=kind, content=content)
 
 
 def _why(message: str) -> str:

@@ -1,118 +1,77 @@
-"""Parquet files, read by Polars in slices of rows, so that a file need not fit in memory.
+"""Parquet files: their row groups, each read by the task in whose piece it begins.
 
-A row's columns and types are the file's own. Refuses files that are no Parquet, and names columns that are missing.
+Only the chunks of the columns that were named are read, of these row groups. Refuses files that are no Parquet, and
+names columns that are missing or encrypted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import polars as pl
-from polars import selectors
 
-from mapreduce.dataflow.columns import OFFSET_BYTES, VIEW_BYTES, Batch, make_batch
-from mapreduce.dataflow.frames import FRAME_BYTES
-from mapreduce.dataflow.input_file import open_piece
-from mapreduce.dataflow.records import Frame, Records, in_file, numbered
-from mapreduce.dataflow.text import UnreadableRecord
+from mapreduce.dataflow.input_file import LocalFile, OpenFile
+from mapreduce.dataflow.parquet_footer import Chunk, ParquetFooter, RowGroup, read_footer
+from mapreduce.dataflow.parquet_pages import damage_of_pages
+from mapreduce.dataflow.readers_columnar import ColumnarReader, Group, Span, merged, spanning
 from mapreduce.errors import InputError
-from mapreduce.plan import Piece, Split
+from mapreduce.plan import Piece
 
-FIRST_ROWS = 8192  # of a file, unless it is so large that fewer make a frame: until it is known how large rows are
-GROWTH = 2  # a slice has at most so many times the rows of the one before: the next rows may be larger
-OBJECT_SLICES = 8  # a frame becomes Python objects in so many pieces: they take several times its memory
-CELL_BYTES = 16  # of a cell of a type without a formula of its own, at most
-_POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # it panics over some damaged files
+KEPT_FOOTER_BYTES = 8 << 20  # of a footer that is remembered: a process often reads pieces of one file in turn
+
+_last: dict[tuple[str, int, int], ParquetFooter] = {}  # at most one, by path, size and version
 
 
-class ParquetReader:
-    """The rows of whole files: the key is the row's number in its file."""
+class ParquetReader(ColumnarReader):
+    """The rows of the row groups that begin in a split's pieces."""
 
-    def __init__(self, split: Split, columns: tuple[str, ...] | None) -> None:
-        self._split = split
-        self._columns = columns
-        self.bytes_read = 0
-        self.warnings: list[str] = []
+    FORMAT = "Parquet"
 
-    def __iter__(self) -> Iterator[Records]:
-        for piece in self._split.pieces:
-            for first, frame in self._slices(piece, FRAME_BYTES):
-                step = max(1, frame.height // OBJECT_SLICES)
-                for at in range(0, frame.height, step):
-                    rows = frame.slice(at, step).to_dicts()
-                    yield Records(rows, numbered(first + at, len(rows)), in_file(piece.path))
-
-    def columns(self) -> Iterator[Batch]:
-        """Yield the rows as columns of numbers and dicts."""
-        for records in self:
-            yield make_batch(list(records.firsts()), records.values)
-
-    def frames(self, most: int = FRAME_BYTES) -> Iterator[Frame]:
-        """Yield the rows as frames with the file's columns and types."""
-        for piece in self._split.pieces:
-            for _, frame in self._slices(piece, most):
-                yield Frame(frame, (piece.path, None))
-
-    def _slices(self, piece: Piece, most: int) -> Iterator[tuple[int, pl.DataFrame]]:
-        """Yield slices of about `most` bytes, each with the number of its first row."""
-        before = self.bytes_read
-        with open_piece(piece):
-            scan = self._scan(piece.path)
-            total = int(_collected(scan.select(pl.len()), piece.path).item())
-            rows = max(1, min(FIRST_ROWS, total * most // max(piece.file_size, 1)))
-            at = 0
-            while at < total:
-                frame = _collected(scan.slice(at, rows), piece.path)
-                if frame.height != min(rows, total - at):
-                    raise InputError(f"{piece.path}: {frame.height} rows from row {at} on, of {total}: it is damaged")
-                self.bytes_read = before + piece.size * min(at + rows, total) // total
-                yield at, frame
-                at += rows
-                fits = max(1, frame.height * most // max(frame_bytes(frame), 1))
-                rows = min(GROWTH * rows, fits)
-        self.bytes_read = before + piece.size
-
-    def _scan(self, path: str) -> pl.LazyFrame:
-        scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
-        try:
-            names = scan.collect_schema().names()
-        except _POLARS_ERRORS as error:
-            raise _unreadable(path, error) from error
-        if self._columns is None:
-            return scan
-        missing = [name for name in self._columns if name not in names]
-        if missing:
-            shown = ", ".join(map(repr, missing))
-            msg = f"{path} has no column {shown}: its columns are {', '.join(map(repr, names)):.500}"
-            raise UnreadableRecord(path, None, msg)
-        return scan.select(selectors.by_name(*self._columns))  # a text could be a pattern: "*", "^a.*$"
+    def _spans(self, file: OpenFile, piece: Piece) -> Iterator[Span]:
+        footer = _footer(file, piece)
+        chosen = frozenset(self._chosen(piece.path, footer.columns))
+        mine = [group for group in footer.groups if piece.start <= group.start < piece.start + piece.size]
+        chunks = {group.first: [chunk for chunk in group.chunks if chunk.column in chosen] for group in mine}
+        groups = [_group(piece.path, group, chunks[group.first]) for group in mine]
+        if not groups:
+            return
+        place = file.local_path([footer.bytes])
+        scan = self._selected(pl.scan_parquet(place, glob=False, hive_partitioning=False))
+        for span in spanning(groups):
+            file.local_path(merged(chain.from_iterable(group.ranges for group in span)))
+            with open(place, "rb") as copy:  # noqa: PTH123 - a path of a file of the input, as text
+                for group in span:
+                    _check_pages(piece.path, group, LocalFile(place, copy.fileno()), chunks[group.first])
+            yield Span(scan, span)
 
 
-def _collected(scan: pl.LazyFrame, path: str) -> pl.DataFrame:
-    try:
-        return scan.collect(engine="in-memory")
-    except _POLARS_ERRORS as error:
-        raise _unreadable(path, error) from error
+def _footer(file: OpenFile, piece: Piece) -> ParquetFooter:
+    key = (piece.path, piece.file_size, piece.version)
+    footer = _last.get(key)
+    if footer is None:
+        footer = read_footer(file, piece.path, piece.file_size)
+        _last.clear()
+        if len(footer.bytes) <= KEPT_FOOTER_BYTES:
+            _last[key] = footer
+    return footer
 
 
-def _unreadable(path: str, error: BaseException) -> InputError:
-    first = str(error).strip().partition("\n")[0]
-    return InputError(f"{path} cannot be read as Parquet: {first:.300}")
+def _check_pages(path: str, group: Group, file: OpenFile, chunks: Sequence[Chunk]) -> None:
+    """Raise InputError for a page header that is damaged, which Polars could end the process over."""
+    for chunk in chunks:
+        damage = damage_of_pages(file, chunk)
+        if damage is not None:
+            raise InputError(f"{path} cannot be read as Parquet: {group.name}, column {chunk.column!r}: {damage}")
 
 
-def frame_bytes(frame: pl.DataFrame) -> int:
-    """Bytes that a frame takes in memory: a function of its rows alone, unlike Polars' estimate."""
-    return sum(_bytes(series) for series in frame.get_columns())
-
-
-def _bytes(series: pl.Series) -> int:
-    dtype = series.dtype
-    if dtype == pl.String:
-        return int(series.str.len_bytes().sum()) + VIEW_BYTES * len(series)
-    if dtype == pl.Binary:
-        return int(series.bin.size().sum()) + VIEW_BYTES * len(series)
-    if isinstance(dtype, (pl.List, pl.Array)):
-        return _bytes(series.explode()) + OFFSET_BYTES * len(series)
-    if isinstance(dtype, pl.Struct):
-        return sum(_bytes(field) for field in series.struct.unnest().get_columns())
-    return CELL_BYTES * len(series)
+def _group(path: str, group: RowGroup, chunks: Sequence[Chunk]) -> Group:
+    for chunk in chunks:
+        if chunk.is_encrypted:
+            raise InputError(
+                f"{path} cannot be read as Parquet: row group {group.number}, column {chunk.column!r}: it is "
+                "encrypted: decrypt the file first, or leave the column out with columns="
+            )
+    unpacked = sum(chunk.unpacked for chunk in chunks)
+    ranges = tuple(chunk.bytes for chunk in chunks)
+    return Group(f"row group {group.number}", group.first, group.rows, ranges, unpacked)

@@ -12,6 +12,25 @@ from mapreduce.dataflow.context import Place, shorten
 if TYPE_CHECKING:
     import polars as pl
 
+    from mapreduce.dataflow.text import UnreadableRecord
+
+# What a reader calls with each record that is none, in place of raising it, where bad records are put aside. A reader
+# takes it as `aside`, None where the first such record ends the attempt, and hands it to `refuse`. Only for damage of
+# one record, behind which reading goes on safely: what ends a file (a cut off gzip, a quote never closed) is raised.
+PutAside = Callable[["UnreadableRecord"], None]
+
+
+def refuse(aside: PutAside | None, error: UnreadableRecord) -> None:
+    """Put a record aside that the format cannot take; raises `error` where none is put aside.
+
+    The error says all that is told of the record: its place and message, its `kind` (a few words, the same for all
+    records with this fault: "no JSON"), and its `content` as far as it is known, bytes where it is no text. To be
+    called in the order of the file, before the records that come behind it in the same block are given.
+    """
+    if aside is None:
+        raise error
+    aside(error)
+
 
 @dataclass(slots=True)
 class Records:
@@ -33,8 +52,14 @@ class Records:
         return shorten(self.values[i])
 
 
+@dataclass(slots=True)
 class Batches(Records):
-    """Batches of records in place of records: each of `values` and `firsts()` is a list of them."""
+    """Batches of records in place of records: each of `values` and `firsts()` is a list of them.
+
+    `member` gives the input path and offset of the j-th record of the i-th batch, as `place` that of its first.
+    """
+
+    member: Callable[[int, int], Place] | None = None
 
     def key(self, i: int) -> Any:
         """The key of the i-th batch's first record."""
@@ -104,9 +129,16 @@ def _batches(batches: list[list[_Part]]) -> Batches:
         return [[key for block, start, stop in parts for key in block.firsts()[start:stop]] for parts in batches]
 
     def place(i: int) -> Place:
-        block, start, _ = batches[i][0]
-        assert block.place is not None
-        return block.place(start)
+        return member(i, 0)
+
+    def member(i: int, j: int) -> Place:
+        for block, start, stop in batches[i]:
+            if j < stop - start:
+                assert block.place is not None
+                return block.place(start + j)
+            j -= stop - start
+        raise IndexError(j)
 
     values = [[value for block, start, stop in parts for value in block.values[start:stop]] for parts in batches]
-    return Batches(values, firsts, None if batches[0][0][0].place is None else place)
+    known = batches[0][0][0].place is not None
+    return Batches(values, firsts, place if known else None, member if known else None)

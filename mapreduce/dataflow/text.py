@@ -12,33 +12,46 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
 from mapreduce.dataflow.binary_kinds import HEAD_BYTES, TAIL_BYTES, binary_kind
 from mapreduce.dataflow.codecs import Codec, codec_of, decompressed
+from mapreduce.dataflow.cut_lines import LongLineError, cut_at_newlines
 from mapreduce.dataflow.encoding import BAD_MARK, MARK_HANDLER, Encoding, check_error_mode, find_encoding
 from mapreduce.dataflow.input_file import OpenFile, open_piece, read_on
+from mapreduce.dataflow.records import PutAside
 from mapreduce.errors import InputError, RecordError
 from mapreduce.plan import Limits, Piece, Split
 
 DECODE_BYTES = 128 << 10  # decoded at a time at most: with its lines it stays in the processor's cache (measured)
 PAST_END_BYTES = 4 << 10  # read beyond a range for its last line: a line is rarely longer
+LINE_BYTES = 256 << 20  # of one line: some kilobytes may unpack to billions of bytes without a newline
 _MARK = "\ufeff"  # a decoded byte-order mark
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")  # of a stateful encoding: their newline is this byte
+UNREADABLE = "not in the input's format"  # the kind of records that are not told apart any further
 _DTYPES = {(1, False): "u1", (2, False): "<u2", (2, True): ">u2", (4, False): "<u4", (4, True): ">u4"}
 
 
 class UnreadableRecord(RecordError):
-    """A record that is not what the input's format says. `path` and `offset` (decompressed) say where it begins."""
+    """A record that is not what the input's format says. `path` and `offset` (decompressed) say where it begins.
 
-    def __init__(self, path: str, offset: int | None, message: str) -> None:
+    `kind` says in a few words what is wrong, alike for all records with the same fault; `content` is the record as far
+    as it is known, bytes where it is no text.
+    """
+
+    def __init__(
+        self, path: str, offset: int | None, message: str, *, kind: str = UNREADABLE, content: str | bytes | None = None
+    ) -> None:
         super().__init__(message)
         self.path = path
         self.offset = offset
+        self.kind = kind
+        self.content = content
 
 
-class BadRecord(UnreadableRecord):
+class BadBytes(UnreadableRecord):
     """Bytes that are no text in the encoding. `path` and `offset` (of the bad byte, decompressed) say where."""
 
     def __init__(self, path: str, offset: int, why: str, encoding: str) -> None:
@@ -93,12 +106,13 @@ class TextReader:
     """The lines of one split, as an iterator of `LineBlock`; goes through it once.
 
     With `keep_ends` lines keep their ends, and those with bad bytes are not left out but hold BAD_MARK: for formats
-    whose records are not lines.
+    whose records are not lines. In strict mode `aside` takes lines with bad bytes, where it is given. A line has at
+    most `longest` bytes, LINE_BYTES if None.
 
     Attributes, up to date while iterating: `bytes_read` (as they lie on disk), `skipped` (records left out for bad
     bytes), `warnings` (texts, one a piece at most).
 
-    Iterating raises BadRecord, InputError (missing, unreadable, not text, damaged), InputChangedError.
+    Iterating raises BadBytes, InputError (missing, unreadable, not text, damaged), InputChangedError.
     """
 
     def __init__(
@@ -109,12 +123,18 @@ class TextReader:
         limits: Limits | None = None,
         *,
         keep_ends: bool = False,
+        longest: int | None = None,
+        aside: PutAside | None = None,
     ) -> None:
         self._split = split
         self._encoding = find_encoding(encoding)
         self._errors = check_error_mode(encoding_errors)
+        self._aside = aside if self._errors == "strict" else None
+        if self._aside is not None:
+            self._errors = "skip"
         self._read = max(1, min((limits or Limits()).read, DECODE_BYTES))
         self._keep_ends = keep_ends
+        self._longest = LINE_BYTES if longest is None else longest
         self.bytes_read = 0
         self.skipped = 0
         self.warnings: list[str] = []
@@ -138,7 +158,13 @@ class TextReader:
                 stream, encoding = self._compressed(file, piece.path, codec)
             decode = _Decoder(piece.path, encoding, self._errors)
             before = self.skipped
-            yield from self._blocks(piece.path, start, cut_at_newlines(stream, encoding), decode)
+            try:
+                yield from self._blocks(piece.path, start, cut_at_newlines(stream, encoding, self._longest), decode)
+            except LongLineError as error:
+                raise InputError(
+                    f"{piece.path}, byte {start + error.at}: a line has more than {self._longest:,} bytes, too many to "
+                    "be one record: is this a file of lines?"
+                ) from None
             self._warn_of_skipped(piece, self.skipped - before)
 
     def _blocks(self, path: str, start: int, chunks: Iterator[bytes], decode: _Decoder) -> Iterator[LineBlock]:
@@ -149,6 +175,9 @@ class TextReader:
             if damaged:
                 if self._errors == "skip" and self._keep_ends:
                     pass  # the reader of whole records looks for the marks
+                elif self._aside is not None:
+                    kept = self._kept(LineBlock(lines, path, raw, start, decode.encoding), self._aside)
+                    lines = [lines[i] for i in kept]
                 elif self._errors == "skip":
                     kept = [i for i, line in enumerate(lines) if BAD_MARK not in line]
                     self.skipped += len(lines) - len(kept)
@@ -158,6 +187,17 @@ class TextReader:
             if lines:
                 yield LineBlock(lines, path, raw, start, decode.encoding, kept)
             start += len(raw)
+
+    @staticmethod
+    def _kept(block: LineBlock, aside: PutAside) -> list[int]:
+        """Put the lines aside that hold bad bytes, and give the numbers of the others."""
+        kept: list[int] = []
+        for i, line in enumerate(block.lines):
+            if BAD_MARK in line:
+                aside(_bad_line(block, i))
+            else:
+                kept.append(i)
+        return kept
 
     def _warn_of_skipped(self, piece: Piece, skipped: int) -> None:
         if skipped:
@@ -177,7 +217,7 @@ class TextReader:
             raise InputError(f"{path} is {kind}, not {self._encoding.name} text: name text files as input.")
 
     def _compressed(self, file: OpenFile, path: str, codec: Codec) -> tuple[Iterator[bytes], Encoding]:
-        """Look at the first decompressed block, and give the stream with it put back."""
+        """Look at the first decompressed bytes, and give the stream with them put back."""
         on = read_on(file)
 
         def read(size: int) -> bytes:
@@ -186,14 +226,11 @@ class TextReader:
             return data
 
         stream = decompressed(read, codec, path, self._read)
-        first = next(stream, b"")
+        first = b""
+        while len(first) < HEAD_BYTES and (block := next(stream, b"")):
+            first += block  # a member may have a byte alone
         self._refuse_binary(path, first[:HEAD_BYTES], None)
-
-        def whole() -> Iterator[bytes]:
-            yield first
-            yield from stream
-
-        return whole(), self._encoding.of_file(first[:HEAD_BYTES])
+        return chain([first], stream), self._encoding.of_file(first)
 
     def _plain(self, file: OpenFile, piece: Piece, encoding: Encoding) -> tuple[int, Iterator[bytes]]:
         """Give the offset of the piece's first record, and the bytes from there to the end of its last."""
@@ -240,6 +277,20 @@ class TextReader:
             yield block
 
 
+def _bad_line(block: LineBlock, i: int) -> UnreadableRecord:
+    """What is told of a line with bad bytes: where it begins, and which byte is the first bad one."""
+    offset, encoding = block.offset(i), block.encoding
+    end = block.offset(i + 1) if i + 1 < len(block.lines) else block.start + len(block.raw)
+    content = block.raw[offset - block.start : end - block.start].removesuffix(encoding.newline)
+    at, why = offset, "bytes that it does not have"
+    try:
+        content.decode(encoding.codec)
+    except UnicodeDecodeError as error:
+        at, why = offset + error.start, _why(error)
+    message = f"{block.path}, byte {at}: not valid {encoding.name}: {why}"
+    return UnreadableRecord(block.path, offset, message, kind=f"not {encoding.name}", content=content)
+
+
 def _lines(text: str) -> list[str]:
     """The lines of a text that ends behind a newline or with its file, without their ends."""
     if "\r" in text:
@@ -248,41 +299,6 @@ def _lines(text: str) -> list[str]:
     if not lines[-1]:
         lines.pop()  # what follows the last newline is no line
     return lines
-
-
-def cut_at_newlines(stream: Iterator[bytes], encoding: Encoding) -> Iterator[bytes]:
-    """Cut blocks of bytes anew, so that each ends behind a newline; the last one ends with the stream.
-
-    Time is linear however long a line is: only new bytes are searched.
-    """
-    newline, width = encoding.newline, encoding.width
-    carry: list[bytes] = []
-    rest = b""  # of an incomplete unit
-    for fresh in stream:
-        block = fresh
-        if width > 1:
-            block = rest + fresh
-            whole = len(block) // width * width
-            block, rest = block[:whole], block[whole:]
-        cut = _last_newline(block, newline, width)
-        if cut == 0:
-            carry.append(block)
-            continue
-        carry.append(block[:cut])
-        yield b"".join(carry) if len(carry) > 1 else carry[0]
-        carry = [block[cut:]] if cut < len(block) else []
-    carry.append(rest)
-    last = b"".join(carry)
-    if last:
-        yield last
-
-
-def _last_newline(block: bytes, newline: bytes, width: int) -> int:
-    """Give the position behind the last newline that lies at a multiple of `width`; 0 if there is none."""
-    found = block.rfind(newline)
-    while found >= 0 and found % width:
-        found = block.rfind(newline, 0, found + width - 1)
-    return found + width if found >= 0 else 0
 
 
 class _Decoder:
@@ -312,7 +328,7 @@ class _Decoder:
             return raw.decode(self.encoding.codec), False
         except UnicodeDecodeError as error:
             if self._lenient is None:
-                raise BadRecord(self._path, offset + error.start, _why(error), self.encoding.name) from None
+                raise BadBytes(self._path, offset + error.start, _why(error), self.encoding.name) from None
             return raw.decode(self.encoding.codec, self._lenient), True
 
     def _go_on(self, strict: codecs.IncrementalDecoder, raw: bytes, offset: int) -> tuple[str, bool]:
@@ -321,7 +337,7 @@ class _Decoder:
             return strict.decode(raw, True), False  # True: no character goes on behind a newline
         except UnicodeDecodeError as error:
             if self._lenient_state is None:
-                raise BadRecord(self._path, offset + error.start, _why(error), self.encoding.name) from None
+                raise BadBytes(self._path, offset + error.start, _why(error), self.encoding.name) from None
         self._lenient_state.setstate(state)
         text = "".join([self._line(self._lenient_state, line) for line in _LINE.findall(raw)])
         strict.setstate(self._lenient_state.getstate())

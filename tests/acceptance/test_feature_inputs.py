@@ -4,7 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 
 import polars as pl
@@ -28,9 +28,9 @@ def lines(values, *, ctx, grave: str = ""):
     yield "lines", (PurePath(ctx.path).name, ctx.offset, tuple(values))
 
 
-def table(number, row, *, ctx):
+def table(offset, row, *, ctx):
     ctx.counters["rows"] += 1
-    yield row["city"], ("table", number, int(row["n"]), row["note"])
+    yield row["city"], ("table", offset, int(row["n"]), row["note"])
 
 
 def bare(frame, *, grave: str = ""):
@@ -114,11 +114,11 @@ def case(tmp_path_factory):
     for part in ("one", "two"):
         rows = [(CITIES[i % 4], i, f"{part}, {i}\r\n") for i in range(100)]
         quoted = ((city.replace('"', '""'), i, note) for city, i, note in rows)
-        (folder / f"{part}.csv").write_bytes(
-            ("city,n,note\n" + "".join(f'"{city}",{i},"{note}"\n' for city, i, note in quoted)).encode()
-        )
-        for number, (city, i, note) in enumerate(rows):
-            expect(city, ["table", number, i, note])
+        records = [f'"{city}",{i},"{note}"\n'.encode() for city, i, note in quoted]
+        (folder / f"{part}.csv").write_bytes(b"".join([b"city,n,note\n", *records]))
+        starts = accumulate(map(len, records), initial=len(b"city,n,note\n"))
+        for start, (city, i, note) in zip(starts, rows, strict=False):
+            expect(city, ["table", start, i, note])
     (folder / "bare.csv").write_text("".join(f"Rome;{i}\n" for i in range(50)))
     for i in range(50):
         expect("Rome", i)

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 
+import lz4.frame
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ PACK = {
     Codec.BZIP2: bz2.compress,
     Codec.XZ: lzma.compress,
     Codec.ZSTD: lambda data: zstandard.ZstdCompressor(write_checksum=True).compress(data),
+    Codec.LZ4: lambda data: lz4.frame.compress(data, content_checksum=True, block_checksum=True),
 }
 CODECS = sorted(PACK)
 
@@ -88,16 +90,49 @@ def test_bounded_blocks(codec):
         assert max(sizes) <= 200_000
 
 
-def test_zstd_skippable_frame():
-    """Frames that zstd's tools write for themselves are skipped."""
-    frame = zstandard.compress(b"text\n")
+@pytest.mark.parametrize("codec", [Codec.ZSTD, Codec.LZ4])
+def test_skippable_frames(codec):
+    """Frames that the tools of zstd and lz4 write for themselves are skipped."""
+    frame = PACK[codec](b"text\n")
     skippable = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"meta"
-    assert unpack(skippable + frame + skippable + frame, Codec.ZSTD) == b"text\ntext\n"
+    assert unpack(skippable + frame + skippable + frame, codec) == b"text\ntext\n"
+
+
+@settings(deadline=None)
+@given(
+    data=st.binary(max_size=2000),
+    repeats=st.integers(1, 100),
+    linked=st.booleans(),
+    size=st.sampled_from([0, 4, 7]),
+    checksum=st.booleans(),
+    block=st.integers(1, 3000),
+)
+def test_every_kind_of_lz4_frame(data, repeats, linked, size, checksum, block):
+    """Blocks of every size, linked or not, with checksums and without them, come out as they went in."""
+    whole = data * repeats
+    packed = lz4.frame.compress(
+        whole, block_linked=linked, block_size=size, content_checksum=checksum, store_size=not checksum
+    )
+    assert unpack(packed, Codec.LZ4, block) == whole
+
+
+def test_other_lz4_containers_are_refused():
+    """The format of old before frames, and bare blocks, are not what the suffix says."""
+    with pytest.raises(InputError, match="not a lz4 file"):
+        unpack(b"\x02\x21\x4c\x18" + b"\x01\x00\x00\x00x", Codec.LZ4)
 
 
 @pytest.mark.parametrize(
     ("name", "codec"),
-    [("a.gz", "gzip"), ("a.TXT.GZ", "gzip"), ("a.bz2", "bzip2"), ("a.xz", "xz"), ("a.zst", "zstd"), ("a.txt", "none")],
+    [
+        ("a.gz", "gzip"),
+        ("a.TXT.GZ", "gzip"),
+        ("a.bz2", "bzip2"),
+        ("a.xz", "xz"),
+        ("a.zst", "zstd"),
+        ("a.lz4", "lz4"),
+        ("a.txt", "none"),
+    ],
 )
 def test_suffixes(name, codec):
     """The suffix tells the codec, in any case."""

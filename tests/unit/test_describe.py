@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mapreduce import Input, Job, Join
+from mapreduce import Arrow, Csv, FixedLength, Input, Job, Join, Msgpack, Text
 from mapreduce.describe import describe_job
 
 
@@ -37,6 +37,25 @@ INPUTS = {"clicks": Input(pairs), "users": Input(pairs)}
 def test_describe_says_what_reducers_take(job, line):
     """A join names its inputs; a reducer what it is called with."""
     assert line in describe_job(job).render()
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (Text(), "input       text lines, utf-8 (strict)\n"),
+        (
+            Csv(separator=";", columns=["id", "name"]),
+            "names the columns, of which id, name are read, ';'",
+        ),
+        (Csv(header=False, quoted_newlines=False), "CSV, no header, cut at lines, ',', utf-8 (strict)\n"),
+        (Msgpack(), "input       msgpack objects\n"),
+        (FixedLength(1000, skip=16), "input       records of 1,000 bytes each, behind 16 bytes of each file\n"),
+        (Arrow(["a", "b"]), "input       Arrow IPC, a, b\n"),
+    ],
+)
+def test_describe_says_what_is_read(given, line):
+    """The format of the input with its options, in words."""
+    assert line in describe_job(Job(pairs, input=given)).render()
 
 
 def test_a_broadcast_join_is_map_only():

@@ -118,7 +118,7 @@ def test_a_broadcast_input_is_one_split_of_its_own():
 
 @pytest.mark.parametrize(
     ("given", "whole"),
-    [(Text(), False), (JsonLines(), False), (Records(), False), (Csv(), True), (Parquet(), True), (Files(), True)],
+    [(Text(), False), (JsonLines(), False), (Records(), False), (Parquet(), False), (Csv(), True), (Files(), True)],
     ids=repr,
 )
 def test_what_is_cut(given, whole):

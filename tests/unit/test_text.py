@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mapreduce.dataflow.inputs import InputFile, find_inputs, plan_splits
-from mapreduce.dataflow.text import BadRecord, TextReader
+from mapreduce.dataflow.text import BadBytes, TextReader
 from mapreduce.errors import InputChangedError, InputError
 from mapreduce.plan import Limits, Piece, Split
 
@@ -161,7 +161,7 @@ def test_bad_byte_strict(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"good\n" * 20 + b"ba\xffd\n" + b"good\n")
     for size in (3, 1000):
-        with pytest.raises(BadRecord) as caught:
+        with pytest.raises(BadBytes) as caught:
             read(splits_of(path, size))
         assert (caught.value.path, caught.value.offset) == (str(path), 102)
         for word in (str(path), "byte 102", "--encoding NAME", "replace", "skip", "0xff"):
@@ -224,7 +224,7 @@ def test_bad_byte_stateful_offset(tmp_path):
     """In a stateful encoding the error names the bad byte's offset in the file too."""
     path = tmp_path / "a.txt"
     path.write_bytes("漢字\n".encode("shift_jis") * 10 + b"\xa0\xff\n")
-    with pytest.raises(BadRecord) as caught:
+    with pytest.raises(BadBytes) as caught:
         read(splits_of(path, encoding="shift_jis"), encoding="shift_jis", limits=Limits(read=4))
     assert caught.value.offset == 50
 
