@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mapreduce.errors import UsageError
+from mapreduce.urls import below, place
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,11 +21,11 @@ SHOWN = 3  # records in a Result's repr
 class Records:
     """Records of a finished job in a folder: iterate over (key, value) pairs, or take `dict(...)` of them.
 
-    They are read from disk each time, part by part, so they may be more than memory holds. `output` is the folder, None
-    if it is temporary.
+    They are read from disk each time, part by part, so they may be more than memory holds. `output` is the folder (its
+    URL if it is in a store), None if it is temporary.
     """
 
-    def __init__(self, folder: Path, temporary: PrivateFolder | None = None) -> None:
+    def __init__(self, folder: Path | str, temporary: PrivateFolder | None = None) -> None:
         """Wrap the committed output in `folder`; `temporary` is what it goes away with."""
         self.output = None if temporary is not None else folder
         self._folder = folder
@@ -45,13 +46,9 @@ class Records:
 
         A column whose values are all of one type that Polars has gets that type; any other column holds Python objects.
         """
-        import polars as pl  # noqa: PLC0415 - heavy, and most callers have no use for it
+        from mapreduce.dataflow.manifest import read_frame  # noqa: PLC0415 - imports Polars
 
-        from mapreduce.dataflow.frames import exact_column  # noqa: PLC0415 - as above
-
-        pairs = list(self)
-        keys = exact_column("key", [key for key, _ in pairs])
-        return pl.DataFrame([keys, exact_column("value", [value for _, value in pairs])])
+        return read_frame(self._folder)
 
     def _place(self) -> str:
         return "temporary" if self.output is None else str(self.output)
@@ -63,7 +60,7 @@ class NamedOutput(Records):
     Iterate, take `to_polars()`, or give it as input to another job, as with a Result.
     """
 
-    def __init__(self, name: str, records: int, folder: Path, temporary: PrivateFolder | None = None) -> None:
+    def __init__(self, name: str, records: int, folder: Path | str, temporary: PrivateFolder | None = None) -> None:
         """Wrap the folder of the output; `temporary` is what it goes away with."""
         super().__init__(folder, temporary)
         self.name = name
@@ -79,7 +76,42 @@ class NamedOutput(Records):
         return named_output_html(self)
 
 
-class Result(Records):
+class Output(Records):
+    """A finished output in its folder: what a job wrote, whenever that was. Made by `mapreduce.read`.
+
+    Iterate over (key, value) pairs; keys are None where the job's results are values alone. Each part's checksum is
+    compared before its records are given. Attributes: `output` (its folder), `outputs` (its named outputs), `bad` (the
+    records that the job had put aside).
+    """
+
+    def __repr__(self) -> str:
+        return f"<Output in {self._place()}>"
+
+    @property
+    def bad(self) -> Iterator[dict[str, Any]]:
+        """The records that were put aside, one dict each: path, offset or key, kind, message, traceback, content, ...
+
+        They are read from disk; the order is that of steps, tasks and records. Raises OutputError if they are gone.
+        """
+        from mapreduce.dataflow.bad_folder import read_bad  # noqa: PLC0415 - as in Records
+
+        return self._bad(read_bad(self._folder))
+
+    def _bad(self, told: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        yield from told  # this object is held meanwhile, and the folder with it
+
+    @property
+    def outputs(self) -> dict[str, NamedOutput]:
+        """The job's named outputs by their names. Raises OutputError if the output is gone."""
+        from mapreduce.dataflow.manifest import read_manifest  # noqa: PLC0415 - as above
+
+        return {
+            name: NamedOutput(name, records, below(self._folder, name), self._temporary)
+            for name, records in read_manifest(self._folder).outputs.items()
+        }
+
+
+class Result(Output):
     """The records of a finished job: iterate over (key, value) pairs, or take `dict(result)`.
 
     Records come partition by partition, sorted by key in each. They are read from disk each time, so a result may be
@@ -89,7 +121,7 @@ class Result(Records):
     `counters`, `warnings`, and `status` (all that the coordinator knew of the job at its end).
     """
 
-    def __init__(self, status: JobStatus, folder: Path, temporary: PrivateFolder | None = None) -> None:
+    def __init__(self, status: JobStatus, folder: Path | str, temporary: PrivateFolder | None = None) -> None:
         """Wrap the committed output in `folder`; `temporary` is what it goes away with."""
         super().__init__(folder, temporary)
         self.status = status
@@ -105,16 +137,6 @@ class Result(Records):
         from mapreduce.notebook_display import result_html  # noqa: PLC0415 - only notebooks show it
 
         return result_html(self)
-
-    @property
-    def outputs(self) -> dict[str, NamedOutput]:
-        """The job's named outputs by their names. Raises OutputError if the output is gone."""
-        from mapreduce.dataflow.manifest import read_manifest  # noqa: PLC0415 - as above
-
-        return {
-            name: NamedOutput(name, records, self._folder / name, self._temporary)
-            for name, records in read_manifest(self._folder).outputs.items()
-        }
 
 
 class JobHandle:
@@ -153,7 +175,7 @@ class JobHandle:
             raise UsageError(
                 f"{self.id} keeps its results with the workers, for the Cluster that ran it: not in a folder"
             )
-        return Result(status, Path(status.output))
+        return Result(status, place(status.output))
 
     def cancel(self) -> JobStatus:
         """Stop it, remove what it has written, and give its last status; one that has ended stays as it is."""

@@ -24,9 +24,9 @@ from mapreduce.dataflow.json_text import (
     container_text,
     encode,
     float_texts,
+    json_escaped,
     long_ints,
     refusal,
-    surrogates_escaped,
     tuples,
 )
 
@@ -93,9 +93,6 @@ _NATIVE: dict[Lane, Callable[[pl.Series], pl.Series]] = {
 
 def _object_text(value: Any, types: set[str], *, key: bool) -> str:
     kind = type(value)
-    if kind is str:
-        types.add(STR)
-        return surrogates_escaped(encode(value))
     if kind is bytes:
         types.add(BYTES)
         return f'"{base64.b64encode(value).decode()}"'
@@ -104,6 +101,9 @@ def _object_text(value: Any, types: set[str], *, key: bool) -> str:
         types.add(name)
         return encode(value)
     try:
+        if kind is str:
+            types.add(STR)
+            return json_escaped(encode(value))
         return container_text(value, types, key=key)
     except UnsayableError as error:
         raise refusal(error, value, OUTPUT) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,10 +27,14 @@ from mapreduce.dataflow.manifest_file import (
     read_bytes,
     temporary_folder,
 )
-from mapreduce.errors import OutputError
+from mapreduce.errors import MapReduceError, OutputError
+from mapreduce.max_bad import BAD_FOLDER
+from mapreduce.urls import is_url
 
 RESERVED_FILE = "_reserved"
 REPLACED_FILE = "_replaced"
+
+log = logging.getLogger("mapreduce.output")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,11 @@ def prepare_output(
     first. Raises OutputError if something is there already (with `overwrite`: something that is no job's output), or if
     the folder cannot be made or written; DiskFullError.
     """
+    if is_url(str(output)):
+        from mapreduce.dataflow.manifest_store import prepare_in_store  # noqa: PLC0415 - only for outputs in stores
+
+        prepare_in_store(str(output), job, overwrite=overwrite, outputs=outputs)
+        return ()
     disk = disk or Disk()
     folder = Path(output).absolute()
     temporary = temporary_folder(folder, job)
@@ -97,7 +107,7 @@ def _refuse_occupied(folder: Path, overwrite: bool, outputs: Sequence[str]) -> N
     if not names:
         return
     former = manifest_of(folder)
-    known = {MANIFEST, JOB_FILE, *(former.outputs if former else ())}
+    known = {MANIFEST, JOB_FILE, BAD_FOLDER, *(former.outputs if former else ())}
     ours = [name for name in names if name in known or PART.fullmatch(name) or name.startswith(TEMPORARY)]
     strange = sorted(set(names) - set(ours))
     if not overwrite:
@@ -152,6 +162,11 @@ def remove_attempts(output: str | Path, job: str, made: Sequence[str] = ()) -> N
     are empty; brings back the manifests that a half commit had replaced. `made`, of `prepare_output`, tells of these
     folders also where another cleaner was stopped after it had begun. Raises OutputError, DiskFullError.
     """
+    if is_url(str(output)):
+        from mapreduce.dataflow.manifest_store import remove_from_store  # noqa: PLC0415 - as above
+
+        remove_from_store(str(output), job)
+        return
     folder = Path(output)
     temporary = temporary_folder(folder, job)
     try:
@@ -169,6 +184,14 @@ def remove_attempts(output: str | Path, job: str, made: Sequence[str] = ()) -> N
         raise unwritable(folder, error) from error
 
 
+def remove_after_failure(output: str | Path, job: str, made: Sequence[str] = ()) -> None:
+    """As `remove_attempts`; that it cannot be done is logged, since what the job failed of matters more."""
+    try:
+        remove_attempts(output, job, made)
+    except MapReduceError as error:
+        log.warning("what the job %s has left in %s stays there: %s", job, output, error)
+
+
 def _remove_half_commit(folder: Path, job: str, reserved: Reserved) -> None:
     data = read_bytes(folder / MANIFEST)
     named = {file.name for file in parse_manifest(folder, data).files} if data else set()
@@ -179,6 +202,9 @@ def _remove_half_commit(folder: Path, job: str, reserved: Reserved) -> None:
         for name in reserved.outputs:
             if (folder / name).is_dir():
                 _undo_output(folder, name, job, reserved, replaced)
+        if (folder / BAD_FOLDER).is_dir():
+            _remove_parts(folder / BAD_FOLDER, temporary_folder(folder, job), job, reserved, set())
+            Disk().remove_folder(folder / BAD_FOLDER)
         if replaced is not None and replaced.job_file is not None:
             _bring_back(folder, job, JOB_FILE, replaced.job_file)
     _remove_parts(folder, temporary_folder(folder, job), job, reserved, named)

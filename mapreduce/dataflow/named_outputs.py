@@ -6,21 +6,22 @@ held a chunk at a time. A chunk that cannot be written fails the attempt even if
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mapreduce.dataflow.columns import make_batch
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.emit import CHUNK_BYTES, CHUNK_RECORDS, weight
-from mapreduce.dataflow.keys import normalise_key
-from mapreduce.dataflow.manifest_file import temporary_folder
+from mapreduce.dataflow.keys import PLAIN_KEYS, normalise_key
 from mapreduce.dataflow.outputs import PartWriter, pickled_result
+from mapreduce.dataflow.outputs_files import Writing
+from mapreduce.dataflow.store_output import private_folder
 from mapreduce.dataflow.values import SCALARS, Encoded, encode_value, holds_pickle
 from mapreduce.errors import KeyTypeError, RecordError, ValueTypeError
 from mapreduce.plan import AttemptId, PartInfo, TaskOptions, attempt_output_name
 
-_PLAIN_KEYS = frozenset({str, int, bytes, bool})  # keys as they are: nothing to normalise
+HELD_BYTES = 64 << 20  # that one record writes, held until it is through: as large as a sort buffer
 
 
 class NamedOutput:
@@ -34,6 +35,9 @@ class NamedOutput:
         self._values: list[Any] = []
         self._size = 0
         self._broken: Exception | None = None
+        self._held: list[tuple[Any, Any]] | None = None
+        self._held_size = 0
+        self._let_go: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         return f"ctx.outputs[{self._name!r}]"
@@ -45,9 +49,43 @@ class NamedOutput:
         """
         if self._writer is None:
             raise RecordError(f"{self!r} is used after the end of its task: keep no ctx from one task to the next")
-        if type(key) not in _PLAIN_KEYS:
+        if type(key) not in PLAIN_KEYS:
             key = self._normal(key)
         kept = value if type(value) in SCALARS else self._settled(key, value)
+        if self._held is None:
+            self._add(key, kept)
+            return
+        self._held.append((key, kept))
+        self._held_size += weight(key) + weight(kept)
+        if self._held_size > HELD_BYTES and self._let_go is not None:
+            self._let_go()
+            self.release()
+
+    def hold(self, let_go: Callable[[], None]) -> None:
+        """Hold what is written from now on, so that it can be taken back; `let_go` is called when it is too much."""
+        self._held, self._held_size, self._let_go = [], 0, let_go
+
+    def check(self) -> None:
+        """Raise ValueTypeError, which names this output, where a record that is held cannot be written."""
+        if not self._held or self._writer is None:
+            return
+        try:
+            self._writer.check(make_batch([key for key, _ in self._held], [kept for _, kept in self._held]))
+        except ValueTypeError as error:
+            self._named(error)
+            raise
+
+    def take_back(self) -> None:
+        """Forget what is held."""
+        self._held = None
+
+    def release(self) -> None:
+        """Write what is held."""
+        held, self._held = self._held, None
+        for key, kept in held or ():
+            self._add(key, kept)
+
+    def _add(self, key: Any, kept: Any) -> None:
         self._keys.append(key)
         self._values.append(kept)
         self._size += weight(key) + weight(kept)
@@ -118,14 +156,17 @@ class NamedOutput:
 class NamedOutputs(Mapping[str, NamedOutput]):
     """All named outputs of one attempt, by their names."""
 
-    def __init__(self, attempt: AttemptId, options: TaskOptions, site: Site) -> None:
-        """Open the parts. Raises DiskFullError, OutputError."""
-        folder = temporary_folder(options.output, options.job)
+    def __init__(
+        self, attempt: AttemptId, options: TaskOptions, site: Site, scratch: Path, writing: Writing | None = None
+    ) -> None:
+        """Open the parts; `writing` is what all parts of the attempt share. Raises DiskFullError, OutputError."""
+        writing = writing or Writing.of(options)
+        folder = private_folder(options, scratch)
         self._outputs: dict[str, NamedOutput] = {}
         try:
             for name, output_format in options.outputs:
-                path = Path(folder) / attempt_output_name(attempt, name)
-                self._outputs[name] = NamedOutput(name, PartWriter(path, output_format, durable=options.durable), site)
+                path = folder / attempt_output_name(attempt, name)
+                self._outputs[name] = NamedOutput(name, PartWriter(path, output_format, writing=writing), site)
         except BaseException:
             self.abort()
             raise
@@ -141,6 +182,26 @@ class NamedOutputs(Mapping[str, NamedOutput]):
 
     def __len__(self) -> int:
         return len(self._outputs)
+
+    def hold(self, let_go: Callable[[], None]) -> None:
+        """Hold what is written to any of them, see NamedOutput."""
+        for output in self._outputs.values():
+            output.hold(let_go)
+
+    def check(self) -> None:
+        """Raise ValueTypeError where a record that is held cannot be written."""
+        for output in self._outputs.values():
+            output.check()
+
+    def take_back(self) -> None:
+        """Forget what is held."""
+        for output in self._outputs.values():
+            output.take_back()
+
+    def release(self) -> None:
+        """Write what is held."""
+        for output in self._outputs.values():
+            output.release()
 
     def close(self) -> dict[str, PartInfo]:
         """Finish all parts. Gives the facts of each."""

@@ -1,67 +1,80 @@
-"""Output parts: an attempt's private file, written, synced and summed, and read back.
+"""Output parts: an attempt's private file or files, written, synced and summed.
 
-Owns the formats: "tsv" and "jsonl" (text, see the modules of these names), "parquet" (see `outputs_parquet`) and
-"records" (a block file, which keeps every type). A part is complete when `close` returned; until then `abort` removes
-it. Refuses pickled values: a result must be readable without its job.
+Owns the choice of what writes a format: lines of text and msgpack become `ByteFiles`, columns `ColumnSink`, and
+"records" (which keep every type) a block file. A part is complete when `close` returned; until then `abort` removes it.
+Refuses pickled values: a result must be readable without its job. Reading back is `outputs_read`.
 """
 
 from __future__ import annotations
 
-import io
-import itertools
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
-import polars as pl
-import xxhash
-
-from mapreduce.dataflow import jsonl, tsv
-from mapreduce.dataflow.columns import Batch, Lane, make_batch, records_of, ungroup, values_list
+from mapreduce.dataflow import jsonl, plain_text, tsv
+from mapreduce.dataflow.columns import Batch, Lane, ungroup, values_list
+from mapreduce.dataflow.compress import codec_named
+from mapreduce.dataflow.csv_text import CsvLines, record_ends
 from mapreduce.dataflow.disk import DISK_ERRORS, file_checksum, sync_file, sync_folder
-from mapreduce.dataflow.json_text import BYTES, JSON, TUPLE, shown
-from mapreduce.dataflow.outputs_parquet import ParquetSink, read_records
-from mapreduce.dataflow.shuffle.block_file import BlockFileWriter, open_slice, read_blocks
-from mapreduce.dataflow.values import PICKLE_MARK
+from mapreduce.dataflow.json_text import shown
+from mapreduce.dataflow.msgpack_records import MsgpackRecords
+from mapreduce.dataflow.outputs_columns import ColumnSink
+from mapreduce.dataflow.outputs_files import ByteFiles, Ends, Writing, checksum_of, line_ends
+from mapreduce.dataflow.shuffle.block_file import BlockFileWriter
+from mapreduce.dataflow.values import PICKLE_MARK, VALUE_DEPTH
 from mapreduce.errors import DiskFullError, MapReduceError, OutputError, ValueTypeError
-from mapreduce.plan import PartInfo
+from mapreduce.output_formats import (
+    COLUMNAR,
+    CSV,
+    JSONL,
+    MSGPACK,
+    OUTPUT_FORMATS,
+    RECORDS,
+    TEXT,
+    TSV,
+    split_format,
+)
+from mapreduce.plan import PartFile, PartInfo
 
-TSV, JSONL, PARQUET, RECORDS = "tsv", "jsonl", "parquet", "records"
-FORMATS = (TSV, JSONL, PARQUET, RECORDS)
 ANY = "any"  # the type of a column of the records format that is in the encoded lane: whatever each record has
 
 TEXT_ROWS = 65_536  # turned into text at a time: some megabytes
-READ_CHARS = 1 << 18  # of a part at a time, made into objects
+
+Types = tuple[set[str], set[str]]  # names of the types of keys and of values
 
 
 class _Sink(Protocol):
-    """One format's way to write; a method may raise OSError."""
+    """One format's way to write; a method may raise OSError. `paths` are those of all files so far."""
 
+    @property
+    def paths(self) -> list[Path]: ...
     def write(self, batch: Batch) -> None: ...
-    def close(self) -> tuple[int, str]: ...
+    def close(self) -> list[PartFile]: ...
     def abort(self) -> None: ...
 
 
 class PartWriter:
     """Writes one part to a private file. `keys=False` leaves the keys out (a job whose results are values alone).
 
-    With `durable` it is on the disk for good when `close` returns. A full or broken disk raises DiskFullError, naming
-    the folder, and leaves no file; a value that the format cannot say raises ValueTypeError, and the caller aborts.
+    With the part size of `writing` the part is several files, whose numbers follow the path (`plan.numbered`). Where
+    writing is durable they are on the disk for good when `close` returns. A full or broken disk raises DiskFullError,
+    naming the folder, and leaves no file; a value that the format cannot say raises ValueTypeError, too many files
+    OutputError, and the caller aborts.
     """
 
-    def __init__(self, path: str | Path, output_format: str = TSV, *, keys: bool = True, durable: bool = True) -> None:
-        if output_format not in FORMATS:
-            raise OutputError(f"there is no output format {output_format!r}: choose one of {', '.join(FORMATS)}")
+    def __init__(
+        self, path: str | Path, output_format: str = TSV, *, keys: bool = True, writing: Writing | None = None
+    ) -> None:
         self._path = Path(path)
-        self._durable = durable
+        self._writing = writing or Writing()
         self._records = 0
-        self._types: tuple[set[str], set[str]] = (set(), set())
+        self._types: Types = (set(), set())
         self._sink: _Sink | None = None
+        make = _maker(output_format)
+        self._format = split_format(output_format)[0], keys
         try:
-            self._sink = _make_sink(output_format, self._path, self._types, keys=keys)
+            self._sink = make(self._path, self._types, keys, self._writing)
         except OSError as error:
             raise self._failed(error) from error
 
@@ -77,26 +90,40 @@ class PartWriter:
             raise self._failed(error) from error
         self._records += flat.rows()
 
+    def check(self, batch: Batch) -> None:
+        """Raise what `write_batch` would for records that the format cannot say one by one; nothing is written."""
+        flat = ungroup(batch)
+        _refuse_pickles(flat)
+        base, keys = self._format
+        if base in _ENCODERS:
+            _ENCODERS[base]((set(), set()), keys, Writing()).encode(flat)
+
     def close(self) -> PartInfo:
-        """Write out the file. Gives the part's facts."""
+        """Write out the part. Gives its facts."""
         sink = self._open_sink()
         try:
-            size, checksum = sink.close()
-            if self._durable:
-                sync_file(self._path)
+            files = sink.close()
+            if self._writing.durable:
+                for path in sink.paths:
+                    sync_file(path)
                 sync_folder(self._path.parent)
         except OSError as error:
             raise self._failed(error) from error
         self._sink = None
-        keys, values = self._types
-        return PartInfo(self._records, size, checksum, tuple(sorted(keys)), tuple(sorted(values)))
+        types = tuple(sorted(self._types[0])), tuple(sorted(self._types[1]))
+        if self._writing.part_size is None:
+            (file,) = files
+            return PartInfo(self._records, file.size, file.checksum, *types)
+        size = sum(file.size for file in files)
+        return PartInfo(self._records, size, checksum_of(files), *types, files=tuple(files))
 
     def abort(self) -> None:
-        """Remove the file. After `close`, or a second time, does nothing."""
+        """Remove the files. After `close`, or a second time, does nothing."""
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.abort()
-            self._path.unlink(missing_ok=True)
+            for path in sink.paths:
+                path.unlink(missing_ok=True)
 
     def _open_sink(self) -> _Sink:
         if self._sink is None:
@@ -112,52 +139,140 @@ class PartWriter:
         return OutputError(f"cannot write to the output folder {folder}: {error.strerror}")
 
 
-def _make_sink(output_format: str, path: Path, types: tuple[set[str], set[str]], *, keys: bool) -> _Sink:
-    if output_format in _TEXTS:
-        return _TextSink(path, _TEXTS[output_format], types, keys=keys)
-    return (ParquetSink if output_format == PARQUET else _RecordsSink)(path, types, keys=keys)
+_Maker = Callable[[Path, Types, bool, Writing], _Sink]
 
 
-_TEXTS: dict[str, ModuleType] = {TSV: tsv, JSONL: jsonl}  # each with column_text and lines, parser and read_columns
+def _maker(output_format: str) -> _Maker:
+    """What makes the sink of a format. Raises OutputError for one there is not."""
+    base, compression = split_format(output_format)
+    if base == RECORDS:
+        return _RecordsSink
+    if base in COLUMNAR:
+        return lambda path, types, keys, writing: ColumnSink(path, base, types, keys=keys, writing=writing)
+    if base not in _ENCODERS:
+        raise OutputError(
+            f"there is no output format {output_format!r}: choose one of {', '.join((*OUTPUT_FORMATS, RECORDS))}"
+        )
+    codec = codec_named(compression)
+    return lambda path, types, keys, writing: _ByteSink(
+        ByteFiles(path, codec, writing), _ENCODERS[base](types, keys, writing)
+    )
 
 
-class _TextSink:
-    """Lines of text; `text` is the module of the format."""
+# ------------------------------------------------------------------------------------------------------ as bytes
 
-    def __init__(self, path: Path, text: ModuleType, types: tuple[set[str], set[str]], *, keys: bool) -> None:
-        self._text: Any = text
-        self._types = types
-        self._keys = keys
-        self._sum = xxhash.xxh3_64()
-        self._size = 0
-        self._file: io.BufferedWriter = path.open("wb")
+
+class _Encoder(Protocol):
+    """Makes bytes of records: whole ones, and where they end. `begin` is what each file begins with."""
+
+    def encode(self, batch: Batch) -> tuple[bytes, Callable[[], Ends]]: ...
+    def begin(self) -> bytes: ...
+    def finish(self) -> None: ...
+
+
+class _ByteSink:
+    def __init__(self, files: ByteFiles, encoder: _Encoder) -> None:
+        self._files = files
+        self._encoder = encoder
+
+    @property
+    def paths(self) -> list[Path]:
+        return self._files.paths
 
     def write(self, batch: Batch) -> None:
         for frame in batch.frame.iter_slices(TEXT_ROWS):
-            columns = _texts(self._text, replace(batch, frame=frame), keys=self._keys)
-            for types, (_, names) in zip(self._types[-len(columns) :], columns, strict=True):
-                types.update(names)
-            self._put(self._text.lines([column for column, _ in columns]))
+            data, ends = self._encoder.encode(replace(batch, frame=frame))
+            self._files.put(data, frame.height, ends, self._encoder.begin())
 
-    def _put(self, data: bytes) -> None:
-        self._file.write(data)
-        self._sum.update(data)
-        self._size += len(data)
-
-    def close(self) -> tuple[int, str]:
-        self._file.close()
-        return self._size, self._sum.hexdigest()
+    def close(self) -> list[PartFile]:
+        self._encoder.finish()
+        return self._files.close(self._encoder.begin())
 
     def abort(self) -> None:
-        with suppress(OSError):  # closing flushes, and the disk may still be full: the file goes anyway
-            self._file.close()
+        self._files.abort()
+
+
+class _Plain:
+    """An encoder whose files begin with records, and which knows all types as it goes."""
+
+    def begin(self) -> bytes:
+        return b""
+
+    def finish(self) -> None:
+        pass
+
+
+class _Lines(_Plain):
+    """Lines of TSV or of JSON; `text` is the module of the format."""
+
+    def __init__(self, text: Any, types: Types, *, keys: bool) -> None:
+        self._text = text
+        self._types = types
+        self._keys = keys
+
+    def encode(self, batch: Batch) -> tuple[bytes, Callable[[], Ends]]:
+        columns = [self._text.column_text(batch.frame["value"], batch.value_lane, key=False)]
+        if self._keys:
+            columns.insert(0, self._text.column_text(batch.frame["key"], batch.key_lane, key=True))
+        for types, (_, names) in zip(self._types[-len(columns) :], columns, strict=True):
+            types.update(names)
+        data = self._text.lines([column for column, _ in columns])
+        return data, lambda: line_ends(data)
+
+
+class _Values(_Plain):
+    """Lines of text alone."""
+
+    def __init__(self, types: Types) -> None:
+        self._types = types
+
+    def encode(self, batch: Batch) -> tuple[bytes, Callable[[], Ends]]:
+        data = plain_text.encode(batch, self._types[1])
+        return data, lambda: line_ends(data)
+
+
+class _Csv:
+    def __init__(self, types: Types, writing: Writing, *, keys: bool) -> None:
+        self._lines = CsvLines(types, keys=keys, types_chars=writing.types_chars)
+
+    def encode(self, batch: Batch) -> tuple[bytes, Callable[[], Ends]]:
+        data = self._lines.encode(batch)
+        return data, lambda: record_ends(data)
+
+    def begin(self) -> bytes:
+        return self._lines.begin()
+
+    def finish(self) -> None:
+        self._lines.finish()
+
+
+class _Msgpack(_Plain):
+    def __init__(self, types: Types, *, keys: bool) -> None:
+        self._records = MsgpackRecords(types, keys=keys)
+
+    def encode(self, batch: Batch) -> tuple[bytes, Callable[[], Ends]]:
+        data, ends = self._records.encode(batch)
+        return data, lambda: ends
+
+
+_ENCODERS: dict[str, Callable[[Types, bool, Writing], _Encoder]] = {
+    TSV: lambda types, keys, _: _Lines(tsv, types, keys=keys),
+    JSONL: lambda types, keys, _: _Lines(jsonl, types, keys=keys),
+    CSV: lambda types, keys, writing: _Csv(types, writing, keys=keys),
+    TEXT: lambda types, _keys, _writing: _Values(types),
+    MSGPACK: lambda types, keys, _: _Msgpack(types, keys=keys),
+}
+
+
+# ---------------------------------------------------------------------------------------------------- as records
 
 
 class _RecordsSink:
-    def __init__(self, path: Path, types: tuple[set[str], set[str]], *, keys: bool) -> None:
-        self._path = path
+    def __init__(self, path: Path, types: Types, keys: bool, _writing: Writing) -> None:
+        self.paths = [path]
         self._types = types
         self._keys = keys
+        self._records = 0
         self._writer = BlockFileWriter(path, partitions=1)
 
     def write(self, batch: Batch) -> None:
@@ -165,9 +280,11 @@ class _RecordsSink:
             self._types[0].add(_type_name(batch.key_lane))
         self._types[1].add(_type_name(batch.value_lane))
         self._writer.write(0, batch)
+        self._records += batch.rows()
 
-    def close(self) -> tuple[int, str]:
-        return self._writer.close().size, file_checksum(self._path)
+    def close(self) -> list[PartFile]:
+        size = self._writer.close().size
+        return [PartFile(self._records, size, file_checksum(self.paths[0]))]
 
     def abort(self) -> None:
         self._writer.abort()
@@ -190,95 +307,11 @@ def _refuse_pickles(batch: Batch) -> None:
 def pickled_result(value: Any) -> ValueTypeError:
     """The error for a result that can only be pickled."""
     kind = type(value)
+    inside = ""
+    if kind in {list, tuple, dict, set, frozenset}:
+        inside = f" (something in it is of no plain type, or lies more than {VALUE_DEPTH} levels deep)"
     return ValueTypeError(
-        f"a result of type {kind.__module__}.{kind.__qualname__} ({shown(value)}) can only be pickled, and results "
-        "are never pickles: emit a tuple or dict of its parts, or a str, from the function that makes it "
+        f"a result of type {kind.__module__}.{kind.__qualname__} ({shown(value)}) can only be pickled{inside}, and "
+        "results are never pickles: emit a tuple or dict of its parts, or a str, from the function that makes it "
         "(dataclasses.asdict and vars help)"
     )
-
-
-def read_back(output_format: str, types: tuple[str, ...], *, key: bool) -> str:
-    """What a column of these types loses when it is read back, as the end of a sentence; "" where nothing is lost."""
-    some = f"are of several types ({', '.join(types)})"
-    if output_format == PARQUET and len(types) > 1:
-        return f"{some}: a program that reads all parts as one table refuses them; emit one type"
-    if output_format == TSV and len(types) > 1:
-        return f"{some}: in TSV they are read back as text; emit one type to keep it"
-    if output_format not in _TEXTS:
-        return ""
-    if JSON in types:
-        return (
-            "hold bytes or tuples inside other containers: JSON has none, so they are read back as str (base64) and "
-            "lists"
-        )
-    if len(types) > 1 and {BYTES, TUPLE} - ({TUPLE} if key else set()) & set(types):
-        return f"{some}: JSON has no bytes and no tuples, so these are read back as str (base64) and lists"
-    return ""
-
-
-def read_part_records(
-    path: str | Path, output_format: str, key_types: tuple[str, ...], value_types: tuple[str, ...]
-) -> Iterator[tuple[Any, Any]]:
-    """Yield the pairs of one part. `key_types` and `value_types` are the whole output's; no key types: keys are None.
-
-    A column of one type comes back as that type; a mixed one of "tsv" as text, one of "jsonl" and "parquet" as these
-    formats have it. Never unpickles. Raises OutputError for a part that is damaged, CorruptBlockError for one of the
-    records format, OSError.
-    """
-    if output_format == RECORDS:
-        for batch in read_blocks(open_slice(path, 0)):
-            yield from records_of(batch, unpickle=False)
-    elif output_format == PARQUET:
-        try:
-            yield from read_records(path, keys=bool(key_types))
-        except pl.exceptions.PolarsError as error:
-            raise OutputError(f"the part {path} cannot be read: {error}. Run the job again.") from error
-    elif output_format in _TEXTS:
-        yield from _read_text(path, _TEXTS[output_format], key_types, value_types)
-    else:
-        raise OutputError(f"the part {path} is of the format {output_format!r}, which this engine does not have")
-
-
-def _read_text(
-    path: str | Path, text: Any, key_types: tuple[str, ...], value_types: tuple[str, ...]
-) -> Iterator[tuple[Any, Any]]:
-    parsers = [text.parser(value_types, key=False)]
-    if key_types:
-        parsers.insert(0, text.parser(key_types, key=True))
-    number = 1
-    with Path(path).open(encoding="utf-8", newline="\n") as file:
-        while lines := file.read(READ_CHARS) + file.readline():
-            try:
-                columns = text.read_columns(lines, parsers)
-            except ValueError as error:
-                raise OutputError(f"{path}, {_bad_line(text, lines, parsers, number)}: {error}") from error
-            yield from zip(columns[0] if key_types else itertools.repeat(None), columns[-1], strict=False)
-            number += lines.count("\n")
-
-
-def part_as_tsv(path: str | Path, output_format: str, *, keys: bool) -> Iterator[bytes]:
-    """Yield a part of a format that is no text as lines of TSV. Raises as `read_part_records`, and ValueTypeError."""
-    for batch in read_blocks(open_slice(path, 0)) if output_format == RECORDS else _batches(path, output_format, keys):
-        yield tsv.lines([text for text, _ in _texts(tsv, batch, keys=keys)])
-
-
-def _batches(path: str | Path, output_format: str, keys: bool) -> Iterator[Batch]:
-    records = read_part_records(path, output_format, ("any",) if keys else (), ("any",))
-    while chunk := list(itertools.islice(records, TEXT_ROWS)):
-        yield make_batch([key for key, _ in chunk], [value for _, value in chunk])
-
-
-def _texts(text: Any, batch: Batch, *, keys: bool) -> list[tuple[pl.Series, set[str]]]:
-    """The columns as text, in the text format of this module, each with the names of its types."""
-    value = text.column_text(batch.frame["value"], batch.value_lane, key=False)
-    return [text.column_text(batch.frame["key"], batch.key_lane, key=True), value] if keys else [value]
-
-
-def _bad_line(text: Any, lines: str, parsers: list[Any], first: int) -> str:
-    """Name the line that cannot be read; `first` is the number of the first one."""
-    for number, line in enumerate(lines.removesuffix("\n").split("\n"), first):
-        try:
-            text.read_columns(line + "\n", parsers)
-        except ValueError:
-            return f"line {number}"
-    return f"lines from {first} on"

@@ -1,11 +1,13 @@
-"""Types of Parquet's columns: what objects make a column, what two types have in common, and their names.
+"""Types of columns of Parquet and Arrow: what objects make one, what two types have in common, and their names.
 
-The names stand in the manifest, so that the types of an output are known without a look into its parts.
+The names stand in the manifest, so that the types of an output are known without a look into its parts. They also say
+what a column cannot: that its lists were tuples, or that something in it has come through changed.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Set as AbstractSet
 from itertools import chain
 from typing import Any
 
@@ -14,10 +16,13 @@ import polars as pl
 import xxhash
 
 from mapreduce.dataflow.frames import exact_dtype
-from mapreduce.dataflow.json_text import ADVICE, shown
+from mapreduce.dataflow.json_text import ADVICE, LIST, TUPLE, shown
 from mapreduce.errors import ValueTypeError
+from mapreduce.output_formats import PARQUET
 
-NAME_CHARS = 200  # of a type's name in the manifest, which crosses the wire for each part: longer ones are a checksum
+NAME_CHARS = 200  # of the name of the keys' type, which crosses the wire for each part: longer ones are a checksum
+CHANGED = "changed"  # begins the name of a type of which some values are read back as others
+DATETIME = "datetime"  # begins the name of the type of moments, before their zone
 
 _NAMES: dict[pl.DataType, str] = {
     pl.Null(): "none",
@@ -26,6 +31,10 @@ _NAMES: dict[pl.DataType, str] = {
     pl.Float64(): "float",
     pl.String(): "str",
     pl.Binary(): "bytes",
+    pl.Date(): "date",
+    pl.Time(): "time",
+    pl.Duration("us"): "duration",
+    pl.Datetime("us"): DATETIME,
 }
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 
@@ -54,55 +63,85 @@ def _dtype(given: Any) -> pl.DataType:
     return dtype
 
 
-def type_name(dtype: pl.DataType) -> str:
-    """The name of a column's type in the manifest: "int", or JSON for nested ones; a checksum of a very long one."""
+def type_name(dtype: pl.DataType, marks: AbstractSet[str] = frozenset(), most: int = NAME_CHARS) -> str:
+    """The name of a column's type in the manifest: "int", or JSON for nested ones; a checksum of one beyond `most`.
+
+    The marks are those that `exact_series` has noted: a column of tuples alone is named so, and read back so.
+    """
     form = _form_of(dtype)
+    changed = CHANGED in marks or {LIST, TUPLE} <= marks
+    if TUPLE in marks and not changed:
+        form = {TUPLE: form[LIST]}
     name = form if isinstance(form, str) else json.dumps(form, ensure_ascii=False, separators=(",", ":"))
-    if len(name) > NAME_CHARS:
-        return f"nested ({xxhash.xxh3_64_hexdigest(name.encode())})"
-    return name
+    if len(name) + len(CHANGED) >= most:
+        name = f"nested ({xxhash.xxh3_64_hexdigest(name.encode())})"
+        changed = changed or TUPLE in marks
+    return f"{CHANGED} {name}" if changed else name
+
+
+def is_tuples(name: str) -> bool:
+    """Whether a type of this name is that of tuples alone, which the file has as lists."""
+    return name.startswith(f'{{"{TUPLE}"')
+
+
+def is_changed(name: str) -> bool:
+    """Whether some values of a column of this type are read back as others."""
+    return name.startswith(f"{CHANGED} ")
+
+
+def _marks_of(name: str) -> set[str]:
+    """What `type_name` was told beside the type."""
+    if is_changed(name):
+        return {CHANGED}
+    return {TUPLE} if is_tuples(name) else {LIST} if name.startswith(f'{{"{LIST}"') else set()
 
 
 def _form_of(dtype: pl.DataType) -> Any:
     if isinstance(dtype, pl.List):
-        return {"list": _form_of(_dtype(dtype.inner))}
+        return {LIST: _form_of(_dtype(dtype.inner))}
     if isinstance(dtype, pl.Struct):
         return {"dict": {field.name: _form_of(_dtype(field.dtype)) for field in dtype.fields}}
+    if isinstance(dtype, pl.Datetime) and dtype.time_unit == "us" and dtype.time_zone is not None:
+        return f"{DATETIME} {dtype.time_zone}"
     return _NAMES.get(dtype, str(dtype))
 
 
 def named_type(name: str) -> pl.DataType | None:
-    """The type that has this name; None for one whose name doesn't say it all (dates, very long ones)."""
+    """The type that has this name; None for one whose name doesn't say it all (very long ones)."""
+    name = name.removeprefix(f"{CHANGED} ")
     return _of_form(json.loads(name) if name.startswith("{") else name)
 
 
 def _of_form(form: Any) -> pl.DataType | None:
     if isinstance(form, str):
-        return _DTYPES.get(form)
-    if "list" in form:
-        inner = _of_form(form["list"])
+        zone = form.removeprefix(f"{DATETIME} ")
+        return _DTYPES.get(form) if zone == form else pl.Datetime("us", zone)
+    if LIST in form or TUPLE in form:
+        inner = _of_form(form.get(LIST) or form[TUPLE])
         return None if inner is None else pl.List(inner)
     found = {name: _of_form(part) for name, part in form["dict"].items()}
     fields = [pl.Field(name, dtype) for name, dtype in found.items() if dtype is not None]
     return pl.Struct(fields) if len(fields) == len(found) else None
 
 
-def _common_name(names: set[str]) -> set[str]:
+def _common_name(names: set[str], most: int) -> set[str]:
     """The name of the type that has the objects of all these; the same names if there is none that they say."""
     known: pl.DataType | None = pl.Null()
     for dtype in map(named_type, sorted(names)):
         known = None if known is None or dtype is None else unify(known, dtype)
-    return names if known is None or not names else {type_name(known)}
+    if known is None or not names:
+        return names
+    return {type_name(known, set().union(*map(_marks_of, names)), most)}
 
 
-def common_types(keys: set[str], values: set[str]) -> tuple[set[str], set[str], pl.Schema | None]:
+def common_types(keys: set[str], values: set[str], most: int) -> tuple[set[str], set[str], pl.Schema | None]:
     """The types of an output from those of its parts: one for each column, where there is one that names say.
 
     Also the columns that all parts should have: one whose records all have None somewhere, or that has no records at
     all, cannot know the types of the others, and programs that read all parts as one table mind. None where nothing
-    can be said.
+    can be said. `most` characters may be in the name of the values' type.
     """
-    keys, values = _common_name(keys), _common_name(values)
+    keys, values = _common_name(keys, NAME_CHARS), _common_name(values, most)
     if not values:
         return keys, values, None  # no part has a record
     columns: dict[str, pl.DataType] = {}
@@ -118,14 +157,19 @@ def common_types(keys: set[str], values: set[str]) -> tuple[set[str], set[str], 
 # --------------------------------------------------------------------------------------------- objects to columns
 
 
-def exact_series(name: str, objects: list[Any]) -> pl.Series:
-    """A column of these objects. Raises ValueTypeError, showing those that have no type in common."""
+def exact_series(name: str, objects: list[Any], base: str, marks: set[str]) -> pl.Series:
+    """A column of these objects. Raises ValueTypeError, showing those that have no type in common.
+
+    Notes in `marks` whether there are lists and tuples among them, and whether anything in it comes back changed.
+    """
     dtype = exact_dtype(objects)
+    if isinstance(dtype, pl.List):
+        marks.add(LIST)
     if dtype is None:
-        forms = [_plain(item) for item in objects]
+        forms = [_outer(item, marks) for item in objects]
         dtype = exact_dtype(forms)
         if dtype is None:
-            raise ValueTypeError(refusal(name, _reason(objects, forms)))
+            raise ValueTypeError(refusal(name, _reason(objects, forms), base))
         objects = forms
     return _series(objects, dtype).alias(name)
 
@@ -157,16 +201,33 @@ def _with_nulls(series: pl.Series, objects: list[Any]) -> pl.Series:
     return pl.select(pl.when(there).then(series)).to_series()
 
 
-def _plain(value: Any) -> Any:
+def _outer(value: Any, marks: set[str]) -> Any:
+    """As `_plain`, for a whole value: a tuple is one again when it is read, where all values are."""
+    kind = type(value)
+    if kind is tuple or kind is list:
+        marks.add(TUPLE if kind is tuple else LIST)
+        return [_plain(part, marks) for part in value]
+    return _plain(value, marks)
+
+
+def _plain(value: Any, marks: set[str]) -> Any:
     """What stands for a value that has no type of its own: a list for a tuple, a dict's keys in one order."""
     kind = type(value)
     if kind is tuple or kind is list:
-        return [_plain(part) for part in value]
+        if kind is tuple:
+            marks.add(CHANGED)
+        return [_plain(part, marks) for part in value]
     if kind is dict and all(type(name) is str for name in value):
-        return {name: _plain(value[name]) for name in sorted(value)}
-    if kind.__module__ == "numpy":
+        return {name: _plain(value[name], marks) for name in sorted(value)}
+    if kind.__module__ == "numpy" and not _is_bare_time(value):
+        marks.add(CHANGED)
         return value.tolist()
     return value
+
+
+def _is_bare_time(value: Any) -> bool:
+    """Whether NumPy's dates or durations are finer, longer or of another unit than Python has: bare ints there."""
+    return value.dtype.kind in "mM" and int in set(map(type, value.ravel().tolist()))
 
 
 def _reason(objects: list[Any], forms: list[Any]) -> str:
@@ -198,10 +259,10 @@ def differ(item: Any, earlier: Any) -> str:
     return f"{shown(item)} is of another type than {shown(earlier)}"
 
 
-def refusal(column: str, reason: str) -> str:
-    """The message for a part whose `column` ("key" or "value") cannot be written."""
+def refusal(column: str, reason: str, base: str = PARQUET) -> str:
+    """The message for a part whose `column` ("key" or "value") cannot be written in this format."""
     return (
-        f"Parquet output cannot write the {column}s of all records: a column has one type, and {reason}. The types are "
-        "str, bytes, int of 64 bits, float, bool, dates and times, lists of one type, and dicts that have the same str "
-        "keys; None is null. Emit values of one type, or choose the output format jsonl."
+        f"{base.capitalize()} output cannot write the {column}s of all records: a column has one type, and {reason}. "
+        "The types are str, bytes, int of 64 bits, float, bool, dates and times, lists of one type, and dicts that "
+        "have the same str keys; None is null. Emit values of one type, or choose the output format jsonl."
     )

@@ -18,11 +18,12 @@ import xxhash
 from mapreduce.dataflow.columns import Batch, Lane, holds_pickles, key_series
 from mapreduce.dataflow.context import Site
 from mapreduce.dataflow.fold import Fold, Partials
-from mapreduce.dataflow.manifest import temporary_folder
 from mapreduce.dataflow.named_outputs import NamedOutputs
 from mapreduce.dataflow.outputs import PartWriter
+from mapreduce.dataflow.outputs_files import Writing
 from mapreduce.dataflow.shuffle.block_file import DIGEST_BYTES, BlockFileWriter
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
+from mapreduce.dataflow.store_output import deliver, forget, private_folder
 from mapreduce.dataflow.values import encode_value
 from mapreduce.plan import AttemptId, PartInfo, TaskOptions, attempt_output_name, part_file_name, run_file_name
 
@@ -164,10 +165,13 @@ class PartSink:
         self._blocks: BlockFileWriter | None = None
         self.outputs: NamedOutputs | None = None
         if attempt.task.step == len(options.steps) - 1 and not options.keep:
-            path = temporary_folder(options.output, options.job) / attempt_output_name(attempt)
-            self._output = PartWriter(path, options.output_format, keys=keys, durable=options.durable)
+            path = private_folder(options, scratch) / attempt_output_name(attempt)
+            writing = Writing.of(options)
+            self._deliver = partial(deliver, options, scratch, attempt)
+            self._forget = partial(forget, options, scratch, attempt)
+            self._output = PartWriter(path, options.output_format, keys=keys, writing=writing)
             try:
-                self.outputs = NamedOutputs(attempt, options, site or Site())
+                self.outputs = NamedOutputs(attempt, options, site or Site(), scratch, writing)
             except BaseException:
                 self._output.abort()
                 raise
@@ -186,12 +190,19 @@ class PartSink:
         """Take keys alone, with the value None."""
         self.add(keys_alone(*key_series(keys)))
 
+    def check(self, batch: Batch) -> None:
+        """Raise ValueTypeError for records that cannot be written to an output part, and write nothing."""
+        if self._output is not None:
+            self._output.check(batch)
+
     def finish(self) -> Written:
-        """Close the part; an output part is on the disk then."""
+        """Close the part; an output part is on the disk then, or in the store."""
         if self._output is not None:
             assert self.outputs is not None, "both are opened together"
             named = self.outputs.close()
-            return Written(part=self._output.close(), pickled=self._pickled, outputs=named)
+            part = self._output.close()
+            self._deliver(part, named)
+            return Written(part=part, pickled=self._pickled, outputs=named)
         assert self._blocks is not None
         info = self._blocks.close()
         # The digest of its one partition stands for the file's bytes: the blocks' checksums cover them.
@@ -204,6 +215,7 @@ class PartSink:
             self._output.abort()
         if self.outputs is not None:
             self.outputs.abort()
+            self._forget()
         if self._blocks is not None:
             self._blocks.abort()
 

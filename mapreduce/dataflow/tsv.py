@@ -57,13 +57,18 @@ def column_text(series: pl.Series, lane: Lane, *, key: bool) -> tuple[pl.Series,
     """
     if lane is Lane.ENCODED:
         objects = keys_list(series, lane) if key else values_list(series, lane, unpickle=False)
-        types: set[str] = set()
-        with long_ints():
-            texts = [_object_text(value, types, key=key) for value in objects]
-        return pl.Series(texts, dtype=pl.String), types
+        return objects_text(objects, key=key)
     if len(series) == 0:
         return series.cast(pl.String, strict=False), set()
     return _NATIVE[lane](series), {lane.value}
+
+
+def objects_text(objects: list[Any], *, key: bool) -> tuple[pl.Series, set[str]]:
+    """As `column_text`, of the objects of a column."""
+    types: set[str] = set()
+    with long_ints():
+        texts = [_object_text(value, types, key=key) for value in objects]
+    return pl.Series(texts, dtype=pl.String), types
 
 
 def lines(columns: list[pl.Series]) -> bytes:

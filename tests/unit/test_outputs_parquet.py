@@ -1,4 +1,4 @@
-"""Parquet parts: one type a column, found out from all records; the same bytes from any number of threads."""
+"""Parquet and Arrow parts: one type a column, found out from all records; the same bytes from any number of threads."""
 
 import datetime as dt
 import math
@@ -12,11 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import ipc
 
-from mapreduce.dataflow import outputs_parquet
+from mapreduce.dataflow import outputs_columns
 from mapreduce.dataflow.columns import make_batch
-from mapreduce.dataflow.outputs import PartWriter, file_checksum, read_part_records
-from mapreduce.dataflow.outputs_parquet import group_rows, rewrite
+from mapreduce.dataflow.disk import file_checksum
+from mapreduce.dataflow.outputs import PartWriter
+from mapreduce.dataflow.outputs_columns import group_rows, rewrite
+from mapreduce.dataflow.outputs_files import TYPES_CHARS, Writing
+from mapreduce.dataflow.outputs_read import part_lines, read_back, read_part_records
 from mapreduce.dataflow.parquet_types import common_types, named_type, type_name, unify
 from mapreduce.errors import OutputError, ValueTypeError
 
@@ -54,7 +58,7 @@ def read(path, keys=True):
 
 def test_records_come_back(tmp_path, monkeypatch):
     """Records of one type a column, with None among them, come back, also through the waiting file."""
-    monkeypatch.setattr(outputs_parquet, "FRAME_BYTES", 60)
+    monkeypatch.setattr(outputs_columns, "FRAME_BYTES", 60)
 
     @shared_folder
     @given(data=st.data(), key=st.sampled_from(sorted(SCALARS)), value=st.sampled_from(sorted(COLUMNS)))
@@ -118,7 +122,7 @@ def test_values_alone_and_nothing(tmp_path):
 )
 def test_records_without_a_common_type(tmp_path, chunks, words, monkeypatch):
     """Records that make no column are an error that shows two of them, or one, and says what to do; no file is left."""
-    monkeypatch.setattr(outputs_parquet, "FRAME_BYTES", 1)
+    monkeypatch.setattr(outputs_columns, "FRAME_BYTES", 1)
     with pytest.raises(ValueTypeError) as caught:
         write(tmp_path / "a", *chunks)
     for word in ["Parquet", "jsonl", *words]:
@@ -128,10 +132,10 @@ def test_records_without_a_common_type(tmp_path, chunks, words, monkeypatch):
 
 def test_row_groups():
     """As many rows as keep the largest in bounds, but not so few that a footer is all there is."""
-    assert group_rows([]) == outputs_parquet.GROUP_ROWS
-    assert group_rows([(1000, 8000)]) == outputs_parquet.GROUP_ROWS
-    assert group_rows([(1000, 8000), (8, outputs_parquet.GROUP_BYTES)]) == 8
-    assert group_rows([(1, outputs_parquet.GROUP_BYTES * 2)]) == 1
+    assert group_rows([]) == outputs_columns.GROUP_ROWS
+    assert group_rows([(1000, 8000)]) == outputs_columns.GROUP_ROWS
+    assert group_rows([(1000, 8000), (8, outputs_columns.GROUP_BYTES)]) == 8
+    assert group_rows([(1, outputs_columns.GROUP_BYTES * 2)]) == 1
     assert group_rows([(10**9, 8 * 10**9), (1, 1 << 40)]) == 10**5 + 1
 
 
@@ -140,6 +144,77 @@ def test_damaged_parts(tmp_path):
     (tmp_path / "a").write_bytes(b"PAR1")
     with pytest.raises(OutputError, match=str(tmp_path / "a")):
         read(tmp_path / "a")
+
+
+@pytest.mark.parametrize("output_format", ["parquet", "arrow"])
+@pytest.mark.parametrize(
+    ("values", "back", "name"),
+    [
+        ([(1, 2), (), None], [(1, 2), (), None], '{"tuple":"int"}'),
+        ([("x", None), (None, "y")], [("x", None), (None, "y")], '{"tuple":"str"}'),
+        ([[1], (2,)], [[1], [2]], 'changed {"list":"int"}'),
+        ([((1,),)], [[[1]]], 'changed {"list":{"list":"int"}}'),
+        ([{"a": (1,)}], [{"a": [1]}], 'changed {"dict":{"a":{"list":"int"}}}'),
+        ([np.array([1.5])], [[1.5]], 'changed {"list":"float"}'),
+        ([np.float32(0.5), 1.5], [0.5, 1.5], "changed float"),
+        (
+            [np.datetime64("2024-05-01T12:00", "us")],
+            [dt.datetime.fromisoformat("2024-05-01T12:00")],
+            "changed datetime",
+        ),
+    ],
+)
+def test_what_columns_say_of_tuples_and_arrays(tmp_path, output_format, values, back, name):
+    """Tuples alone come back as tuples; what comes back as something else is told."""
+    writer = PartWriter(tmp_path / "a", output_format)
+    for number, value in enumerate(values):
+        writer.write_batch(make_batch([number], [value]))
+    info = writer.close()
+    assert info.value_types == (name,)
+    found = list(read_part_records(tmp_path / "a", output_format, info.key_types, info.value_types))
+    assert repr(found) == repr(list(enumerate(back)))
+    assert bool(read_back(output_format, info.value_types, key=False)) is (repr(values) != repr(back))
+
+
+@pytest.mark.parametrize("value", [np.datetime64(1, "ns"), np.timedelta64(5, "M"), np.array([1], "timedelta64[Y]")])
+def test_times_that_python_lacks_are_refused(tmp_path, value):
+    """NumPy gives bare numbers for them, of which nobody knows the unit."""
+    with pytest.raises(ValueTypeError, match="has none"):
+        write(tmp_path / "a", ([1], [value]))
+
+
+@pytest.mark.parametrize("output_format", ["parquet", "arrow"])
+@pytest.mark.parametrize("part_size", [None, 2_000])
+def test_bytes_do_not_depend_on_how_records_arrive(tmp_path, output_format, part_size, monkeypatch):
+    """Frames, row groups and files are cut by the records alone, however many come at a time."""
+    monkeypatch.setattr(outputs_columns, "FRAME_BYTES", 9_000)
+    monkeypatch.setattr(outputs_columns, "GROUP_BYTES", 20_000)
+    keys = [f"key{n}" for n in range(900)]
+    values = [{"n": n, "text": f"{n * 2654435761 % 2**32:x}" * (1 + n % 9)} for n in range(900)]
+    seen = set()
+    for step in (900, 250, 33, 1):
+        (tmp_path / str(step)).mkdir()
+        writer = PartWriter(tmp_path / str(step) / "a", output_format, writing=Writing(part_size=part_size))
+        for start in range(0, 900, step):
+            writer.write_batch(make_batch(keys[start : start + step], values[start : start + step]))
+        seen.add(writer.close())
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("output_format", ["parquet", "arrow", "msgpack"])
+def test_what_people_are_shown(tmp_path, output_format):
+    """Dates and times, and keys of dicts that are no str, are text in what is printed."""
+    moment = dt.datetime.fromisoformat("2024-05-01T12:30")
+    values = [{"on": [moment.date()], "at": moment, "for": dt.timedelta(hours=1)}]
+    wanted = '1\t{"on":["2024-05-01"],"at":"2024-05-01 12:30:00","for":"1:00:00"}\n'
+    if output_format == "msgpack":
+        values = [{1: {b"x": (None, "y")}}, {1: 2, "1": 3}]
+        wanted = '1\t{"1":{"b\'x\'":[null,"y"]}}\n2\t{1: 2, \'1\': 3}\n'
+    writer = PartWriter(tmp_path / "a", output_format)
+    writer.write_batch(make_batch(list(range(1, len(values) + 1)), values))
+    writer.close()
+    ((text, records, others),) = part_lines(tmp_path / "a", output_format, keys=True)
+    assert (text.decode(), records, others) == (wanted, len(values), 0)
 
 
 def test_a_name_with_a_glob(tmp_path):
@@ -151,24 +226,40 @@ def test_a_name_with_a_glob(tmp_path):
 
 def test_names_of_types():
     """A type's name in the manifest says it all, unless it is very long; names of parts' types unite to one."""
-    for dtype in (pl.Int64(), pl.List(pl.Null()), pl.Struct({'a "b"': pl.List(pl.Struct({"é": pl.String}))})):
+    times = (pl.Date(), pl.Time(), pl.Duration("us"), pl.Datetime("us"), pl.Datetime("us", "Europe/Berlin"))
+    struct = pl.Struct({'a "b"': pl.List(pl.Struct({"é": pl.String}))})
+    for dtype in (
+        pl.Int64(),
+        pl.List(pl.Null()),
+        struct,
+        *times,
+        pl.List(pl.Struct(dict(zip("abcde", times, strict=True)))),
+    ):
         assert named_type(type_name(dtype)) == dtype
     wide = pl.Struct({f"column{i}": pl.Int64() for i in range(500)})
     assert len(type_name(wide)) < 100
     assert named_type(type_name(wide)) is None
+    assert named_type(type_name(wide, most=TYPES_CHARS)) == wide
+    assert type_name(pl.List(wide), {"tuple"}).startswith("changed nested (")
     assert unify(pl.Struct({"a": pl.Int64()}), pl.Struct({"b": pl.Int64()})) is None
     assert unify(pl.List(pl.Null()), pl.List(pl.Int64())) == pl.List(pl.Int64())
 
 
 def test_parts_get_the_types_that_they_have_in_common():
     """So that all parts together are one table: where there is one type, and its name says it."""
-    keys, values, schema = common_types({"str"}, {'{"dict":{"a":"int","b":"none"}}', '{"dict":{"a":"none","b":"str"}}'})
+    names = {'{"dict":{"a":"int","b":"none"}}', '{"dict":{"a":"none","b":"str"}}'}
+    keys, values, schema = common_types({"str"}, names, 99)
     assert (keys, values) == ({"str"}, {'{"dict":{"a":"int","b":"str"}}'})
     assert schema == {"key": pl.String, "value": pl.Struct({"a": pl.Int64, "b": pl.String})}
-    assert common_types({"str"}, {"int", "float"}) == ({"str"}, {"int", "float"}, None)
-    assert common_types(set(), set()) == (set(), set(), None)
-    assert common_types({"str"}, {"Date"}) == ({"str"}, {"Date"}, None)
-    assert common_types(set(), {"int", "none"}) == (set(), {"int"}, {"value": pl.Int64})
+    assert common_types({"str"}, {"int", "float"}, 99) == ({"str"}, {"int", "float"}, None)
+    assert common_types(set(), set(), 99) == (set(), set(), None)
+    assert common_types({"str"}, {"nested (0)"}, 99) == ({"str"}, {"nested (0)"}, None)
+    assert common_types(set(), {"int", "none"}, 99) == (set(), {"int"}, {"value": pl.Int64})
+    lists = {'{"tuple":"none"}', '{"tuple":"int"}', "none"}
+    assert common_types(set(), lists, 99) == (set(), {'{"tuple":"int"}'}, {"value": pl.List(pl.Int64)})
+    changed = {'changed {"list":"int"}'}
+    assert common_types(set(), {*lists, '{"list":"int"}'}, 99)[1] == changed
+    assert common_types(set(), {'{"list":"int"}', *changed}, 99)[1] == changed
 
 
 def test_a_part_is_written_again(tmp_path):
@@ -176,25 +267,25 @@ def test_a_part_is_written_again(tmp_path):
     records = [(f"k{n}", {"n": n, "s": None}) for n in range(100_000)]
     write(tmp_path / "a", ([key for key, _ in records], [value for _, value in records]))
     schema = pl.Schema({"key": pl.String, "value": pl.Struct({"n": pl.Int64, "s": pl.List(pl.Date)})})
-    facts = {rewrite(tmp_path / "a", tmp_path / name, schema) for name in ("b", "c")}
+    facts = {rewrite(tmp_path / "a", tmp_path / name, schema, "parquet") for name in ("b", "c")}
     assert facts == {((tmp_path / "b").stat().st_size, file_checksum(tmp_path / "b"))}
     assert pl.read_parquet_schema(tmp_path / "b") == schema
     assert read(tmp_path / "b") == records
     write(tmp_path / "d")
-    rewrite(tmp_path / "d", tmp_path / "e", pl.Schema({"value": pl.Int64}))
+    rewrite(tmp_path / "d", tmp_path / "e", pl.Schema({"value": pl.Int64}), "parquet")
     assert pl.read_parquet(tmp_path / "e").schema == {"value": pl.Int64}
 
 
 WRITE_MUCH = """
 import resource, sys
 from pathlib import Path
-from mapreduce.dataflow import outputs_parquet
+from mapreduce.dataflow import outputs_columns
 from mapreduce.dataflow.columns import make_batch
 from mapreduce.dataflow.outputs import PartWriter
 
-outputs_parquet.FRAME_BYTES, outputs_parquet.GROUP_BYTES = 1 << 20, 4 << 20
+outputs_columns.FRAME_BYTES, outputs_columns.GROUP_BYTES = 1 << 20, 4 << 20
 path, rows = Path(sys.argv[1]), int(sys.argv[2])
-writer = PartWriter(path, "parquet")
+writer = PartWriter(path, sys.argv[3])
 for start in range(0, rows, 256):
     numbers = range(start, min(start + 256, rows))
     texts = [{"id": n, "text": f"{n * 2654435761 % 2**32:x}" * 500, "some": [n % 7]} for n in numbers]
@@ -203,15 +294,19 @@ print(writer.close(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
 """
 
 
-def test_bytes_do_not_depend_on_threads_nor_memory_on_size(tmp_path):
+@pytest.mark.parametrize("output_format", ["parquet", "arrow"])
+def test_bytes_do_not_depend_on_threads_nor_memory_on_size(tmp_path, output_format):
     """The same part from one thread and from four; 80 MB of records need little more memory than 8 MB."""
     seen = {}
     for name, threads, rows in (("small", 1, 2_000), ("one", 1, 20_000), ("four", 4, 20_000)):
-        command = [sys.executable, "-c", WRITE_MUCH, str(tmp_path / name), str(rows)]
+        command = [sys.executable, "-c", WRITE_MUCH, str(tmp_path / name), str(rows), output_format]
         env = {**os.environ, "POLARS_MAX_THREADS": str(threads)}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=120)
         seen[name] = done.stdout.strip().rpartition(" ")
     assert seen["one"][0] == seen["four"][0]
     assert (tmp_path / "one").read_bytes() == (tmp_path / "four").read_bytes()
-    assert pq.ParquetFile(tmp_path / "one").metadata.num_row_groups > 10
+    if output_format == "parquet":
+        assert pq.ParquetFile(tmp_path / "one").metadata.num_row_groups > 10
+    else:
+        assert ipc.open_file(tmp_path / "one").num_record_batches > 10
     assert int(seen["one"][2]) < int(seen["small"][2]) + 40  # MB
