@@ -6,23 +6,35 @@ Owns how bytes of inputs are read, so that readers need not know where a file li
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
 
 from mapreduce.errors import InputChangedError, InputError
 from mapreduce.plan import Piece
+from mapreduce.urls import is_url
+
+# Where copies of files of stores are made; None for the system's own place for temporary files.
+copies_folder: ContextVar[Path | None] = ContextVar("copies_folder", default=None)
 
 
 class OpenFile(Protocol):
-    """A file that is open for reading, as long as the piece is. Its methods may raise OSError and InputError."""
+    """A file that is open for reading, as long as the piece is.
+
+    Its methods may raise OSError, InputError and StoreError.
+    """
 
     def read_at(self, size: int, offset: int) -> bytes:
         """Give `size` bytes from `offset` on; fewer only at the file's end, none behind it."""
 
-    def local_path(self) -> str:
-        """Give the path of a file on this machine with the same bytes, for libraries that read by path."""
+    def local_path(self, ranges: Sequence[range] | None = None) -> str:
+        """Give the path of a file on this machine with the same bytes, for libraries that read by path.
+
+        With `ranges` (of byte offsets) only these bytes need be there, and those of earlier calls; any others may be
+        zeros. It is one and the same file each time, of full size, and is there as long as the piece is open.
+        """
 
 
 class LocalFile:
@@ -36,9 +48,19 @@ class LocalFile:
         """Give `size` bytes from `offset` on."""
         return os.pread(self._fd, size, offset)
 
-    def local_path(self) -> str:
+    def local_path(self, ranges: Sequence[range] | None = None) -> str:  # noqa: ARG002 - it has all bytes
         """Give the file's own path."""
         return self._path
+
+
+@contextmanager
+def copies_below(folder: Path) -> Iterator[None]:
+    """Have copies of files made below a folder that goes away with the job, should this process be killed."""
+    token = copies_folder.set(folder)
+    try:
+        yield
+    finally:
+        copies_folder.reset(token)
 
 
 def read_on(file: OpenFile) -> Callable[[int], bytes]:
@@ -58,8 +80,15 @@ def read_on(file: OpenFile) -> Callable[[int], bytes]:
 def open_piece(piece: Piece) -> Iterator[OpenFile]:
     """Open a piece's file.
 
-    Raises InputError where it cannot be opened or read, InputChangedError where it is not the one that was planned.
+    Raises InputError where it cannot be opened or read, InputChangedError where it is not the one that was planned,
+    StoreError.
     """
+    if is_url(piece.path):
+        from mapreduce.dataflow.store_file import open_in_store  # noqa: PLC0415 - most jobs read local files
+
+        with open_in_store(piece) as in_store:
+            yield in_store
+        return
     try:
         fd = os.open(piece.path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mapreduce.dataflow.inputs import InputFile
-from mapreduce.dataflow.manifest import temporary_folder
+from mapreduce.dataflow.manifest_file import TEMPORARY, temporary_folder
+from mapreduce.dataflow.store import store_of
 from mapreduce.errors import InputError, OutputError
 from mapreduce.plan import Probe, ProbeFile
+from mapreduce.urls import MEMORY, is_url, join, scheme_of
 
 PROBE_FILES = 64  # looked at by each worker: more would make every start slow, and a wrong mount shows in the first
 TOKEN_FILE = "_probe"  # noqa: S105 - a file's name, no secret
@@ -33,6 +35,10 @@ def make_probe(files: Sequence[InputFile], output: str | Path, job: str) -> Prob
     if not output:
         return Probe(chosen)
     token = secrets.token_hex(TOKEN_BYTES)
+    if is_url(str(output)):
+        url = join(join(str(output), f"{TEMPORARY}{job}"), TOKEN_FILE)
+        store_of(url).write(url, token.encode())
+        return Probe(chosen, url, token)
     path = temporary_folder(output, job) / TOKEN_FILE
     try:
         path.write_text(token, encoding="utf-8")  # for as long as the job starts: it need not outlast a power cut
@@ -48,11 +54,16 @@ def check_probe(probe: Probe) -> None:
     """
     for file in probe.files:
         _check_file(file)
-    if probe.token_path:
+    if is_url(probe.token_path):
+        _check_store(probe.token_path, probe.token)
+    elif probe.token_path:
         _check_output(Path(probe.token_path), probe.token)
 
 
 def _check_file(file: ProbeFile) -> None:
+    if is_url(file.path):
+        _check_object(file)
+        return
     advice = "Inputs must lie at the same path on every worker (a shared file system, say)."
     try:
         facts = Path(file.path).stat()
@@ -70,6 +81,42 @@ def _check_file(file: ProbeFile) -> None:
             f"the input {file.path} has another modification time here than where the job was submitted: it is a "
             f"copy, or was written to. {advice}"
         )
+
+
+def _check_object(file: ProbeFile) -> None:
+    """Look at an object with this machine's own credentials."""
+    if scheme_of(file.path) == MEMORY:
+        raise InputError(_in_memory(f"the input {file.path}"))
+    facts = store_of(file.path).facts(file.path)
+    if facts is None:
+        raise InputError(f"the input {file.path} is not seen here: the same endpoint must be set on every worker")
+    if (facts.size, facts.version) != (file.size, file.version):
+        raise InputError(
+            f"the input {file.path} is another object here than where the job was submitted, or was written again "
+            f"meanwhile ({facts.size} bytes here, {file.size} there)"
+        )
+
+
+def _check_store(url: str, token: str) -> None:
+    """Look whether this machine finds the token in the store, and may write and remove there."""
+    output = url.rpartition("/")[0].rpartition("/")[0]
+    if scheme_of(url) == MEMORY:
+        raise OutputError(_in_memory(f"the output folder {output}"))
+    store = store_of(url)
+    if store.read_small(url) != token.encode():
+        raise OutputError(
+            f"the output folder {output} is not seen here: the same endpoint must be set on every worker ({url})"
+        )
+    trial = f"{url}-{secrets.token_hex(TOKEN_BYTES)}"
+    store.write(trial, b"")
+    store.remove(trial)
+
+
+def _in_memory(what: str) -> str:
+    return (
+        f"{what} lies in the memory of the process that made it: the runner inline can use it, tasks in processes of "
+        "their own cannot"
+    )
 
 
 def _check_output(path: Path, token: str) -> None:
