@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mapreduce.dataflow.bad_file import AsideInMemory
 from mapreduce.dataflow.cogroup import Side
 from mapreduce.dataflow.columns import Batch, Lane, common_lane, concat, encode_keys, key_series, regroup, ungroup
 from mapreduce.dataflow.context import Context
@@ -33,6 +34,7 @@ class Loaded:
     bytes: int = 0
     counters: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    aside: AsideInMemory | None = None
 
 
 class Table:
@@ -119,6 +121,11 @@ class BroadcastSink:
     def join_to(self, table: Table, *, counted: bool) -> None:
         """Say which table to join to, and whether this task accounts for its loading. Before any record."""
         self._table, self._counted = table, counted
+
+    @property
+    def aside(self) -> AsideInMemory | None:
+        """The records that were put aside while the table was loaded, where this task accounts for it."""
+        return self._table.loaded.aside if self._table is not None and self._counted else None
 
     def add(self, batch: Batch) -> None:
         """Take rows of the left input, in emission order."""

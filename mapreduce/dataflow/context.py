@@ -15,7 +15,7 @@ import xxhash
 
 from mapreduce import config
 from mapreduce.dataflow.no_outputs import NoOutputs, Output
-from mapreduce.errors import RecordError
+from mapreduce.errors import RecordError, without_secrets
 from mapreduce.side_files import TravelledFiles
 
 if TYPE_CHECKING:
@@ -115,6 +115,11 @@ class Site:
         if self.users is None:
             self.users = False
 
+    def clear(self) -> None:
+        """Forget what has failed: it has been dealt with."""
+        self.function = self.path = self.key = self.record = None
+        self.offset = self.users = None
+
 
 @dataclass(slots=True)
 class Warnings:
@@ -189,9 +194,36 @@ class Context:
     def random(self) -> random.Random:
         """Random numbers seeded by the job's seed and this task: the same at every run and every retry."""
         if self._random is None:
-            name = f"{self._seed}/{self._id.step}/{self._id.kind.value}/{self._id.index}"
-            self._random = random.Random(xxhash.xxh3_64_intdigest(name.encode()))  # noqa: S311 - not for secrets
+            self._random = random.Random(self._stream())  # noqa: S311 - not for secrets
         return self._random
+
+    def _stream(self) -> int:
+        """What seeds the random numbers."""
+        name = f"{self._seed}/{self._id.step}/{self._id.kind.value}/{self._id.index}"
+        return xxhash.xxh3_64_intdigest(name.encode())
+
+    @property
+    def has_drawn(self) -> bool:
+        """Whether `random` has been asked for."""
+        return self._random is not None
+
+    def random_state(self) -> object:
+        """The state of the random numbers, None before the first was asked for."""
+        return None if self._random is None else self._random.getstate()
+
+    def set_random_state(self, state: Any) -> None:
+        """Go back to an earlier state of the random numbers, in place: a user's object may hold on to them."""
+        if self._random is None:
+            return
+        if state is None:
+            self._random.seed(self._stream())
+        else:
+            self._random.setstate(state)
+
+    def set_counters(self, counters: Mapping[str, int]) -> None:
+        """Go back to earlier counts, in place: a user's object may hold on to them."""
+        self.counters.clear()
+        self.counters.update(counters)
 
     def warn(self, text: str) -> None:
         """Show a warning with the job's result; the same text is shown once."""
@@ -200,7 +232,7 @@ class Context:
     @property
     def warnings(self) -> tuple[str, ...]:
         """The warnings so far."""
-        return tuple(self._warnings.texts)
+        return tuple(map(without_secrets, self._warnings.texts))
 
     def _place(self) -> Place:
         if self._site.place is None:

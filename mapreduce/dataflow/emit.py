@@ -15,7 +15,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 from mapreduce.calls import Call, in_role
 from mapreduce.dataflow.columns import Batch, make_batch
 from mapreduce.dataflow.context import Site, kind_of, shorten
-from mapreduce.dataflow.keys import normalise_key
+from mapreduce.dataflow.keys import PLAIN_KEYS, normalise_key
 from mapreduce.dataflow.values import SCALARS, Encoded, encode_value
 from mapreduce.errors import KeyTypeError, RecordError, SecondPassError, ValueTypeError
 from mapreduce.plan import Limits
@@ -121,6 +121,22 @@ class Emitter:
             self.flush()
             size = 0
 
+    def checked(self, pair: Any) -> tuple[Any, Any]:
+        """One pair as `take` would take it, its value settled. Raises RecordError, KeyTypeError, ValueTypeError."""
+        if type(pair) is not tuple or len(pair) != 2:
+            self.refuse_pair(pair)
+        return self.checked_key(pair[0]), self.settled(*pair)
+
+    def checked_key(self, key: Any) -> Any:
+        """One key, looked at before it becomes part of a column. Raises KeyTypeError."""
+        if type(key) in PLAIN_KEYS:
+            return key
+        try:
+            normalise_key(key)
+        except KeyTypeError:
+            self.refuse_key([key])
+        return key
+
     def take_values(self, values: Iterator[Any]) -> None:
         """Take results that are values alone: their key is None."""
         for value in values:
@@ -137,7 +153,7 @@ class Emitter:
         Raises ValueTypeError, with the function and the key, for a value that cannot be kept.
         """
         kind = type(value)
-        if kind in SCALARS or (kind is tuple and SCALARS.issuperset(map(type, value))):
+        if kind in SCALARS or kind is Encoded or (kind is tuple and SCALARS.issuperset(map(type, value))):
             return value
         try:
             return Encoded(encode_value(value))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import traceback
 
 from mapreduce.config import FAILURE_TEXT_CHARS
-from mapreduce.dataflow.context import Site
+from mapreduce.dataflow.bad_file import TooManyBad
+from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.disk import DISK_ERRORS
 from mapreduce.dataflow.setup import TaskSetup
 from mapreduce.dataflow.text import UnreadableRecord
-from mapreduce.errors import DiskFullError, InputLostError, MapReduceError, RecordError
+from mapreduce.errors import DiskFullError, InputLostError, MapReduceError, RecordError, StoreUnavailable
 from mapreduce.plan import Failure, FailureKind
 from mapreduce.tracebacks import raised_by_user, user_traceback
 
@@ -18,6 +19,8 @@ MESSAGE_CHARS = 1000  # of the one line that says what happened
 
 def failure_of(exc: BaseException, setup: TaskSetup) -> Failure:
     """Judge and describe what an attempt raised, as text: the user's traceback, function, place, key and record."""
+    if isinstance(exc, TooManyBad):
+        return exc.failure
     kind = _kind_of(exc, setup.site)
     users = kind is FailureKind.USER
     site = setup.site if users else Site(path=setup.site.path)
@@ -39,7 +42,7 @@ def failure_of(exc: BaseException, setup: TaskSetup) -> Failure:
 def _kind_of(exc: BaseException, site: Site) -> FailureKind:
     if isinstance(exc, InputLostError):
         return FailureKind.INPUT_LOST
-    if isinstance(exc, DiskFullError):
+    if isinstance(exc, DiskFullError | StoreUnavailable):
         return FailureKind.DISK
     if isinstance(exc, RecordError):
         return FailureKind.USER
@@ -54,12 +57,14 @@ def _kind_of(exc: BaseException, site: Site) -> FailureKind:
 
 
 def _message(exc: BaseException, kind: FailureKind) -> str:
-    lines = str(exc).strip().splitlines()
+    lines = _text(exc).strip().splitlines()
     first = lines[0] if lines else ""
     if isinstance(exc, MapReduceError):
         text = first
     elif isinstance(exc, SystemExit):
-        text = f"SystemExit: a function of the job called sys.exit({exc.code!r:.100}); raise an exception instead"
+        text = (
+            f"SystemExit: a function of the job called sys.exit({shorten(exc.code):.100}); raise an exception instead"
+        )
     else:
         text = f"{type(exc).__name__}: {first}" if first else type(exc).__name__
         if kind is FailureKind.FATAL:
@@ -69,9 +74,19 @@ def _message(exc: BaseException, kind: FailureKind) -> str:
     return text if len(text) <= MESSAGE_CHARS else text[: MESSAGE_CHARS - 1] + "…"
 
 
+def _text(exc: BaseException) -> str:
+    try:
+        return str(exc)
+    except (Exception, SystemExit) as second:  # noqa: BLE001 - a user's __str__ must not hide the failure that is told
+        return f"(its text cannot be shown: str() of it raises {type(second).__name__})"
+
+
 def _traceback(exc: BaseException, kind: FailureKind) -> str:
-    if kind is FailureKind.USER:
-        return user_traceback(exc)
-    if isinstance(exc, MapReduceError):
+    if kind is not FailureKind.USER and isinstance(exc, MapReduceError):
         return ""
-    return "".join(traceback.format_exception(exc))[-FAILURE_TEXT_CHARS:]
+    try:
+        if kind is FailureKind.USER:
+            return user_traceback(exc)
+        return "".join(traceback.format_exception(exc))[-FAILURE_TEXT_CHARS:]
+    except (Exception, SystemExit) as second:  # noqa: BLE001 - as above: a SyntaxError with strange arguments, say
+        return f"(the traceback of this {type(exc).__name__} cannot be shown: {type(second).__name__})\n"

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from mapreduce.aggregators import Aggregator, BuiltIn, Count, Several
-from mapreduce.dataflow.columns import Batch, Lane, concat, keys_list, value_series, values_list
+from mapreduce.dataflow.columns import Batch, Lane, concat, keys_list, ungroup, value_series, values_list
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.kernels import BY_METHODS, KERNELS, Column, Kernel, fields_of
 from mapreduce.dataflow.segments import Segments, by_hash, by_neighbours
@@ -68,13 +68,16 @@ class Fold:
             return _batch(part, (part.values, part.value_lane))
         return _batch(part, self._kernel.merge(self._aggregator, part) or self._walk(part, self._merged))
 
+    def create_each(self, batch: Batch) -> Batch:
+        """Make a state of each row alone: equal keys have several."""
+        part = _each_row(ungroup(batch))
+        return _batch(part, self.states(part))
+
     def finish(self, batch: Batch) -> Batch:
         """Turn states, one row a key, into results."""
         if self._kernel.final or batch.rows() == 0:
             return batch
-        ones = np.ones(batch.rows(), dtype=np.int64)
-        keys, values = batch.frame.get_column("key"), batch.frame.get_column("value")
-        part = Segments(keys, batch.key_lane, values, batch.value_lane, np.arange(batch.rows()), ones)
+        part = _each_row(batch)
         return _batch(part, self._walk(part, self._finished))
 
     def count_keys(self, keys: pl.Series, lane: Lane) -> Batch:
@@ -151,6 +154,12 @@ class Fold:
 def _is_of_types(error: Exception) -> bool:
     """Whether an exception may come of values that do not go together, or are too large: what Python itself raises."""
     return isinstance(error, (TypeError, ValueError, ArithmeticError)) and not isinstance(error, MapReduceError)
+
+
+def _each_row(batch: Batch) -> Segments:
+    ones = np.ones(batch.rows(), dtype=np.int64)
+    keys, values = batch.frame.get_column("key"), batch.frame.get_column("value")
+    return Segments(keys, batch.key_lane, values, batch.value_lane, np.arange(batch.rows()), ones)
 
 
 def _batch(part: Segments, column: Column) -> Batch:

@@ -20,6 +20,8 @@ from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.frames import FRAME_BYTES, batches_of, exact_column
 from mapreduce.dataflow.shuffle.sizes import Sizes, row_sizes
 
+Column = tuple[Sizes, pl.Series]  # of one side: how many values each key has, and the values
+
 
 class FrameLoop:
     """Calls a reducer with frames; what it gives goes to `sink`.
@@ -40,6 +42,7 @@ class FrameLoop:
     ) -> None:
         self._call = call
         self._function = function
+        self._who = in_role(call.function, call.role)
         self._sink = sink
         self._site = site
         self._key_lane, self._value_lanes = lanes
@@ -88,16 +91,20 @@ class FrameLoop:
         pending.clear()
         if self._key_lane is Lane.ENCODED:  # over all sides at once: their columns then have the same type
             keys = exact_column("key", keys_list(keys, self._key_lane))
-        frames = [_frame(keys, column) for column in columns]
-        for batch in self._called(keys, frames):
-            self.emitted += batch.rows()
-            self._sink(batch)
+        self._give(keys, columns)
+
+    def _give(self, keys: pl.Series, columns: Sequence[Column]) -> None:
+        for batch in self._called(keys, [frame_of_side(keys, column) for column in columns]):
+            self._emit(batch)
+
+    def _emit(self, batch: Batch) -> None:
+        self.emitted += batch.rows()
+        self._sink(batch)
 
     def _called(self, keys: pl.Series, frames: list[pl.DataFrame]) -> Iterator[Batch]:
         try:
             # Sorted, since Polars' group_by gives its groups in any order, another at each run.
-            who = in_role(self._call.function, self._call.role)
-            yield from batches_of(self._function(*frames), who, by_key=True)
+            yield from batches_of(self._function(*frames), self._who, by_key=True)
         except (Exception, SystemExit):
             first, last = shorten(keys[0]), shorten(keys[-1])
             rows = " and ".join(f"{frame.height:,}" for frame in frames)
@@ -134,7 +141,7 @@ def _collected_side(stream: Stream | None) -> Side:
     return Side(np.zeros(1, dtype=np.int64), lengths, pl.concat(columns), stream.lane)
 
 
-def _joined_side(parts: Sequence[Side], lane: Lane) -> tuple[Sizes, pl.Series]:
+def _joined_side(parts: Sequence[Side], lane: Lane) -> Column:
     """One side's number of values of each key, and its column of values as users see it."""
     lengths = np.concatenate([side.lengths for side in parts])
     filled = [side for side in parts if side.values.len()]
@@ -147,6 +154,7 @@ def _joined_side(parts: Sequence[Side], lane: Lane) -> tuple[Sizes, pl.Series]:
     return lengths, pl.concat([side.values.alias("value") for side in filled])
 
 
-def _frame(keys: pl.Series, column: tuple[Sizes, pl.Series]) -> pl.DataFrame:
+def frame_of_side(keys: pl.Series, column: Column) -> pl.DataFrame:
+    """The frame of one side: each key as often as it has values there."""
     lengths, values = column
     return pl.DataFrame([keys.gather(np.repeat(np.arange(len(keys)), lengths)).alias("key"), values])

@@ -51,7 +51,7 @@ _pack_int = struct.Struct(">BQ").pack
 _pack_float = struct.Struct(">d").pack
 _from_word = struct.Struct(">Q").unpack_from
 _to_float = struct.Struct(">d").unpack
-_PLAIN = frozenset({bool, int, str, bytes, type(None)})  # what needs no normalising at all
+PLAIN_KEYS = frozenset({bool, int, str, bytes, type(None)})  # what needs no normalising at all
 _ALLOWED = "a key is None, a bool, int, float, str, bytes, or a tuple of these"
 
 
@@ -66,7 +66,7 @@ def normalise_key(key: Any) -> Key:
 
 def _normalise(key: Any, depth: int) -> Key:
     kind = type(key)
-    if kind in _PLAIN:
+    if kind in PLAIN_KEYS:
         return cast("Key", key)
     if kind is float:
         return NAN if key != key else key + 0.0  # noqa: PLR0124 - NaN is what differs from itself; -0.0 + 0.0 is 0.0

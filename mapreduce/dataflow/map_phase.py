@@ -7,19 +7,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mapreduce.aggregators import Aggregator
+from mapreduce.dataflow.bad_care import Care
+from mapreduce.dataflow.bad_checks import SparedCombiner, SparedFold, checks_of
+from mapreduce.dataflow.bad_file import AsideInMemory
+from mapreduce.dataflow.bad_map import CarefulFramesLoop, CarefulMapLoop
+from mapreduce.dataflow.bad_watch import WatchedCombiner, WatchedFold, watch_table
 from mapreduce.dataflow.broadcast import BROADCAST, BroadcastSink, Collected, Loaded, Table
 from mapreduce.dataflow.combine import Combiner, FrameCombiner
 from mapreduce.dataflow.context import Context
 from mapreduce.dataflow.fold import Fold
 from mapreduce.dataflow.map_task import FramesLoop, MapLoop
 from mapreduce.dataflow.placement import placement_of, value_order
-from mapreduce.dataflow.readers import reader_for
-from mapreduce.dataflow.records import batched
+from mapreduce.dataflow.records import PutAside, batched
 from mapreduce.dataflow.setup import TaskSetup
 from mapreduce.dataflow.shuffle.block_file import Slice
 from mapreduce.dataflow.sinks import PartSink, ShuffleSink, Sink
 from mapreduce.dataflow.source import Source
-from mapreduce.formats import Records
 from mapreduce.joins import Join
 from mapreduce.plan import AttemptId, Split
 
@@ -32,16 +35,15 @@ def input_of(setup: TaskSetup, split: Split | None) -> InputPlan:
     return setup.plan.inputs[0 if split is None else split.input]
 
 
-def make_source(setup: TaskSetup, split: Split | None, parts: Sequence[Slice]) -> Source:
+def make_source(setup: TaskSetup, split: Split | None, parts: Sequence[Slice], aside: PutAside | None = None) -> Source:
     """What the task reads: the records of a split, or parts of the step before or of a kept result."""
     if split is None or split.kept is not None:
         return Source(None, parts)
-    input_format = Records() if split.typed else setup.plan.inputs[split.input].format
-    return Source(reader_for(input_format, split, setup.options), parts)
+    return Source(setup.reader(split, aside), parts)
 
 
-def make_sink(setup: TaskSetup, context: Context, source: InputPlan) -> Sink:
-    """Where the task's pairs go."""
+def make_sink(setup: TaskSetup, context: Context, source: InputPlan, *, careful: bool = False) -> Sink:
+    """Where the task's pairs go. With `careful` a combiner or aggregator that fails may leave values as they are."""
     plan, options = setup.plan, setup.options
     if plan.map_only:
         part = PartSink(setup.attempt, setup.scratch, options, keys=source.mapper_kind != "records", site=setup.site)
@@ -52,16 +54,25 @@ def make_sink(setup: TaskSetup, context: Context, source: InputPlan) -> Sink:
             else part
         )
     fold: Fold | None = None
-    combiner: Combiner | FrameCombiner | None = None
+    combiner: Combiner | FrameCombiner | SparedCombiner | None = None
     if isinstance(plan.reducer, Aggregator):
         task = setup.attempt.task
-        fold = Fold(plan.reducer, setup.site, stream=f"{task.step}/{task.index}")
+        stream = f"{task.step}/{task.index}"
+        if careful:
+            kind = WatchedFold if options.max_bad is None else SparedFold
+            fold = kind(plan.reducer, setup.site, stream=stream).watch(setup)
+        else:
+            fold = Fold(plan.reducer, setup.site, stream=stream)
     elif plan.combiner is not None:
         function = setup.bound(plan.combiner, context)[0]
+        if careful:
+            function = WatchedCombiner(plan.combiner, function, setup, context)
         if plan.frames:
             combiner = FrameCombiner(plan.combiner, function, setup.site)
         else:
             combiner = Combiner(plan.combiner, function, setup.site, options.limits)
+        if careful and options.max_bad is not None:
+            combiner = SparedCombiner(combiner, plan.combiner, setup, context)
     return ShuffleSink(
         setup.attempt,
         setup.scratch,
@@ -73,28 +84,42 @@ def make_sink(setup: TaskSetup, context: Context, source: InputPlan) -> Sink:
     )
 
 
-def _broadcast_table(setup: TaskSetup) -> Table:
+def _broadcast_table(setup: TaskSetup, *, careful: bool) -> Table:
     """The broadcast input, loaded once in this process by its own mapper, as if by a map task behind the last one."""
     table: Table | None = setup.job.memo.get(BROADCAST)
     if table is None:
         assert setup.broadcast is not None, "a broadcast join without its split"
         task = replace(setup.attempt.task, index=setup.options.steps[0].maps)
         loading = TaskSetup(setup.job, AttemptId(task, 1), setup.scratch, setup.previous, site=setup.site)
+        watch_table(setup, loading)
         context = loading.context()
-        source = make_source(loading, setup.broadcast, setup.broadcast_parts())
+        aside = AsideInMemory.of(loading) if careful else None
+        care = Care(loading, context, aside) if careful else None
+        source = make_source(loading, setup.broadcast, setup.broadcast_parts(), care.reading if care else None)
         collected = Collected()
-        map_records(loading, context, input_of(loading, setup.broadcast), source, collected)
+        map_records(loading, context, input_of(loading, setup.broadcast), source, collected, care)
         for warning in source.warnings:
             context.warn(warning)
         loaded = Loaded(source.records, source.bytes, context.counters.checked(), context.warnings)
+        if care is not None:
+            loaded.records += care.refused
+            loaded.aside = aside
         table = setup.job.memo[BROADCAST] = Table(collected.batches, loaded)
     return table
 
 
-def map_records(setup: TaskSetup, context: Context, plan: InputPlan, source: Source, sink: Sink) -> int:
-    """Run the mapper over the source. Gives how many pairs it emitted."""
+def must_tell_of_table(setup: TaskSetup) -> bool:
+    """Whether another task, in this process, has put records of the broadcast input aside, which one is to tell of."""
+    table: Table | None = setup.job.memo.get(BROADCAST)
+    return table is not None and table.loaded.aside is not None and table.loaded.aside.records > 0
+
+
+def map_records(  # noqa: PLR0917 - what a task consists of
+    setup: TaskSetup, context: Context, plan: InputPlan, source: Source, sink: Sink, care: Care | None = None
+) -> int:
+    """Run the mapper over the source, with care or with the fast loops. Gives how many pairs it emitted."""
     if isinstance(sink, BroadcastSink):
-        sink.join_to(_broadcast_table(setup), counted=setup.attempt.task.index == 0)
+        sink.join_to(_broadcast_table(setup, careful=care is not None), counted=setup.attempt.task.index == 0)
     call = plan.mapper
     if call is None:
         for batch in source.columns():
@@ -104,12 +129,18 @@ def map_records(setup: TaskSetup, context: Context, plan: InputPlan, source: Sou
     function, finish = setup.bound(call, context)
     if plan.frames:
         frames = FramesLoop(call, function, sink, setup.site)
+        if care is not None:
+            frames = CarefulFramesLoop(call, function, sink, setup.site)
+            frames.watch(care, checks_of(setup, context, sink))
         for frame in source.frames():
             frames.run(frame)
             setup.on_progress(source.records, source.bytes)
         frames.finish(finish)
         return frames.emitted
     loop = MapLoop(call, function, sink, setup.site, setup.options.limits)
+    if care is not None:
+        loop = CarefulMapLoop(call, function, sink, setup.site, setup.options.limits)
+        loop.watch(care, checks_of(setup, context, sink))
     for records in source.read() if plan.batch_size is None else batched(source.read(), plan.batch_size):
         loop.run(records)
         setup.on_progress(source.records, source.bytes)

@@ -12,6 +12,7 @@ from operator import length_hint
 from typing import Any
 
 from mapreduce.calls import Call, in_role
+from mapreduce.dataflow.columns import Batch
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.emit import Emitter, weight
 from mapreduce.dataflow.frames import batches_of
@@ -189,9 +190,12 @@ class FramesLoop:
 
     def _take(self, result: Any) -> None:
         for batch in batches_of(result, self._who):
-            try:
-                self._sink.add(batch)
-            except Exception:
-                self._site.spare_user()  # unless a user's function under it has been blamed
-                raise
-            self.emitted += batch.rows()
+            self._add(batch)
+
+    def _add(self, batch: Batch) -> None:
+        try:
+            self._sink.add(batch)
+        except Exception:
+            self._site.spare_user()  # unless a user's function under it has been blamed
+            raise
+        self.emitted += batch.rows()

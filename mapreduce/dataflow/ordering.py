@@ -69,6 +69,10 @@ class ValueOrder:
         except Exception:
             self._site.blame(self._call.title, shorten(_key_at(batch, len(orders))))
             raise
+        if len(orders) < len(values):  # `map` takes a StopIteration for the end of the values
+            self._site.blame(self._call.title, shorten(_key_at(batch, len(orders))))
+            who = in_role(self._call.function, "sort_values function")
+            raise RecordError(f"{who} raised StopIteration: write `next(iterator, default)`, or catch it")
         return orders
 
     def _refuse(self, batch: Batch, values: list[Any], orders: list[Any]) -> None:

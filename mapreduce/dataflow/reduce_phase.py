@@ -9,6 +9,8 @@ from typing import Any
 
 from mapreduce.aggregators import Aggregator
 from mapreduce.calls import Call
+from mapreduce.dataflow.bad_care import Care
+from mapreduce.dataflow.bad_reduce import CarefulFoldLoop, CarefulFrameLoop, CarefulReduceLoop
 from mapreduce.dataflow.cogroup import Groups, LargeGroup, cogrouped, shared_key_lane, side_limits, sides_of
 from mapreduce.dataflow.columns import Lane
 from mapreduce.dataflow.context import Context
@@ -28,23 +30,27 @@ from mapreduce.plan import Limits, merge_folder_name
 Sides = Sequence[Sequence[Slice]]
 
 
-def reduce_records(setup: TaskSetup, context: Context, slices: Sequence[Slice], sink: Sink) -> int:
-    """Reduce the groups of all slices into the sink. Gives how many pairs were emitted."""
+def reduce_records(
+    setup: TaskSetup, context: Context, slices: Sequence[Slice], sink: Sink, care: Care | None = None
+) -> int:
+    """Reduce the groups of all slices into the sink, with care or fast. Gives how many pairs were emitted."""
     reducer = setup.plan.reducer
     if isinstance(reducer, Aggregator):
-        return _fold(setup, reducer, slices, sink)
+        return _fold(setup, reducer, slices, sink, care)
     if isinstance(reducer, Join):
         return _join(setup, context, reducer, slices, sink)
     assert reducer is not None, "a map-only step has no reduce tasks"
     if setup.plan.frames:
-        return _frames(setup, context, reducer, slices, sink)
-    if reducer.groups:
-        return _cogroup(setup, context, reducer, slices, sink)
-    return _reduce(setup, context, reducer, slices, sink)
+        return _frames(setup, context, reducer, slices, sink, care)
+    function = setup.bound(reducer, context)[0]
+    loop = ReduceLoop(reducer, function, sink.add, setup.site, setup.options.limits)
+    if care is not None:
+        loop = careful = CarefulReduceLoop(reducer, function, sink.add, setup.site, setup.options.limits)
+        careful.watch(care)
+    return _cogroup(setup, reducer, slices, loop) if reducer.groups else _reduce(setup, slices, loop)
 
 
-def _reduce(setup: TaskSetup, context: Context, call: Call, slices: Sequence[Slice], sink: Sink) -> int:
-    loop = ReduceLoop(call, setup.bound(call, context)[0], sink.add, setup.site, setup.options.limits)
+def _reduce(setup: TaskSetup, slices: Sequence[Slice], loop: ReduceLoop) -> int:
     with merge_folder(setup) as folder, closing(_chunks(setup, slices, setup.options.limits, folder)) as chunks:
         for chunk in chunks:
             loop.run(chunk)
@@ -53,8 +59,7 @@ def _reduce(setup: TaskSetup, context: Context, call: Call, slices: Sequence[Sli
     return loop.emitted
 
 
-def _cogroup(setup: TaskSetup, context: Context, call: Call, slices: Sequence[Slice], sink: Sink) -> int:
-    loop = ReduceLoop(call, setup.bound(call, context)[0], sink.add, setup.site, setup.options.limits)
+def _cogroup(setup: TaskSetup, call: Call, slices: Sequence[Slice], loop: ReduceLoop) -> int:
     with merge_folder(setup) as folder, _side_by_side(setup, _named_sides(setup, call, slices), folder) as rounds:
         for groups in rounds:
             loop.run_sides(groups)
@@ -63,10 +68,16 @@ def _cogroup(setup: TaskSetup, context: Context, call: Call, slices: Sequence[Sl
     return loop.emitted
 
 
-def _frames(setup: TaskSetup, context: Context, call: Call, slices: Sequence[Slice], sink: Sink) -> int:
+def _frames(  # noqa: PLR0917 - what a task consists of
+    setup: TaskSetup, context: Context, call: Call, slices: Sequence[Slice], sink: Sink, care: Care | None
+) -> int:
     sides = _named_sides(setup, call, slices) if call.groups else [slices]
     lanes = shared_key_lane(sides), [Lanes.of([part for part in side if part.blocks]).value for side in sides]
-    loop = FrameLoop(call, setup.bound(call, context)[0], sink.add, setup.site, lanes=lanes)
+    function = setup.bound(call, context)[0]
+    loop = FrameLoop(call, function, sink.add, setup.site, lanes=lanes)
+    if care is not None:
+        loop = careful = CarefulFrameLoop(call, function, sink.add, setup.site, lanes=lanes)
+        careful.watch(care)
     with merge_folder(setup) as folder, _side_by_side(setup, sides, folder) as rounds:
         for groups in rounds:
             loop.run(groups)
@@ -88,8 +99,13 @@ def _join(setup: TaskSetup, context: Context, join: Join, slices: Sequence[Slice
     return loop.emitted
 
 
-def _fold(setup: TaskSetup, aggregator: Aggregator[Any, Any, Any], slices: Sequence[Slice], sink: Sink) -> int:
+def _fold(
+    setup: TaskSetup, aggregator: Aggregator[Any, Any, Any], slices: Sequence[Slice], sink: Sink, care: Care | None
+) -> int:
     loop = FoldLoop(Fold(aggregator, setup.site), sink.add)
+    if care is not None:
+        loop = careful = CarefulFoldLoop(Fold(aggregator, setup.site), sink.add)
+        careful.watch(care, aggregator)
     with merge_folder(setup) as folder, closing(merged_batches(slices, setup.options.limits, folder)) as batches:
         for batch in batches:
             loop.run(batch)

@@ -146,8 +146,11 @@ class FoldLoop:
         if batch.rows() == 0:
             return
         rows = batch if self._held is None else concat([self._held, batch])
-        merged = self._fold.merge(rows, is_sorted=True)
+        merged = self._merge(rows)
         last = merged.rows() - 1
+        if last < 0:
+            self._held = None
+            return
         self._held = Batch(merged.frame.slice(last), merged.key_lane, merged.value_lane)
         if last:
             self._emit(Batch(merged.frame.slice(0, last), merged.key_lane, merged.value_lane))
@@ -157,6 +160,9 @@ class FoldLoop:
         if self._held is not None:
             self._emit(self._held)
             self._held = None
+
+    def _merge(self, rows: Batch) -> Batch:
+        return self._fold.merge(rows, is_sorted=True)
 
     def _emit(self, batch: Batch) -> None:
         self.emitted += batch.rows()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mapreduce.calls import Call
 from mapreduce.dataflow.context import Context, Place, Site
+from mapreduce.dataflow.readers import Reader, reader_for
 from mapreduce.dataflow.shuffle.block_file import Slice
+from mapreduce.format_text import format_used
+from mapreduce.formats import Records
 from mapreduce.plan import AttemptId, Split, TaskOptions
 
 if TYPE_CHECKING:
+    from mapreduce.dataflow.bad_care import AtWork
+    from mapreduce.dataflow.records import PutAside
     from mapreduce.job import StepPlan
     from mapreduce.loader import LoadedJob
 
@@ -29,6 +34,11 @@ class TaskSetup:
     is called now and then with the records and bytes read so far. `site` is where the attempt is in the user's code.
     `broadcast` is the split that every task process loads whole, in a step that joins to it; `broadcast_parts` gives
     what is read of it where it is a kept result.
+
+    With `careful` the attempt hands records over one by one from the start (see `bad_care`). `mark` is called with each
+    record or group, or with all of a batch or frame, before the user's function sees it, and with None when that is
+    through. Those whose ordinals are in `skip` are put aside unseen, for the reason given. `alone` names batches by
+    the ordinal of their first record and their number: each is given in small parts.
     """
 
     job: LoadedJob
@@ -39,6 +49,10 @@ class TaskSetup:
     site: Site = field(default_factory=Site)
     broadcast: Split | None = None
     broadcast_parts: Callable[[], Sequence[Slice]] = tuple
+    careful: bool = False
+    mark: Callable[[AtWork | None], None] | None = None
+    skip: Mapping[int, str] = field(default_factory=dict)
+    alone: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def options(self) -> TaskOptions:
@@ -64,6 +78,13 @@ class TaskSetup:
             site=self.site,
             files=self.job.files,
         )
+
+    def reader(self, split: Split, aside: PutAside | None = None) -> Reader:
+        """The reader of a split, in the format of its input; `aside` takes what it would refuse."""
+        if split.typed:
+            return reader_for(Records(), split, self.options, aside)
+        own = self.plan.inputs[split.input]
+        return reader_for(format_used(self.options.formats, own, split.input), split, self.options, aside)
 
     def bound(self, call: Call, context: Context) -> tuple[Callable[..., Any], Callable[[], Any] | None]:
         """Bind a user's function for this attempt; a mapper class's __init__ runs here."""

@@ -13,14 +13,20 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Protocol
 
+from mapreduce.dataflow.bad_care import Care, with_care
+from mapreduce.dataflow.bad_folder import GrantedBad, bad_facts
+from mapreduce.dataflow.broadcast import BroadcastSink
 from mapreduce.dataflow.context import Context
 from mapreduce.dataflow.failures import failure_of
+from mapreduce.dataflow.input_file import copies_below
 from mapreduce.dataflow.manifest import Granted, commit_job
-from mapreduce.dataflow.map_phase import input_of, make_sink, make_source, map_records
+from mapreduce.dataflow.map_phase import input_of, make_sink, make_source, map_records, must_tell_of_table
+from mapreduce.dataflow.named_outputs import NamedOutputs
 from mapreduce.dataflow.reduce_phase import reduce_records
+from mapreduce.dataflow.saved_use import note_result
 from mapreduce.dataflow.setup import TaskSetup
 from mapreduce.dataflow.shuffle.block_file import Slice
-from mapreduce.dataflow.sinks import PartSink, Written
+from mapreduce.dataflow.sinks import PartSink, Sink, Written
 from mapreduce.errors import MapReduceError
 from mapreduce.plan import AttemptId, Done, Split
 
@@ -47,43 +53,75 @@ class CommitSource(Protocol):
 
 def run_map(setup: TaskSetup, split: Split | None, parts: Sequence[Slice] = ()) -> Done:
     """Run a map attempt: of the first step on `split`, of a later step on `parts` of the step before."""
+    if setup.attempt.task.index == 0 and must_tell_of_table(setup):
+        setup.careful = True
+    done = with_care(setup, lambda careful: _run_map(setup, split, parts, careful=careful))
+    if not done.bad:  # the file of bad records goes with the job: what has one is made again
+        note_result(setup, split, done)
+    return done
+
+
+def _run_map(setup: TaskSetup, split: Split | None, parts: Sequence[Slice], *, careful: bool) -> Done:
     context = setup.context()
+    care = Care.of(setup, context) if careful else None
     plan = input_of(setup, split)
-    source = make_source(setup, split, parts)
-    sink = make_sink(setup, context, plan)
-    try:
-        with _calm_gc():
-            emitted = map_records(setup, context, plan, source, sink)
-            written = sink.finish()
-    except BaseException:
-        sink.abort()
-        raise
+    source = make_source(setup, split, parts, care.reading if care else None)
+    sink = make_sink(setup, context, plan, careful=careful)
+    with _ending(care, sink, context), _calm_gc(), copies_below(setup.scratch):
+        emitted = map_records(setup, context, plan, source, sink, care)
+        if care is not None and isinstance(sink, BroadcastSink) and sink.aside is not None:
+            care.tell_of_table(sink.aside)
+        written = sink.finish()
     setup.on_progress(source.records, source.bytes)
     for warning in source.warnings:
         context.warn(warning)
-    return _done(written, context, (source.records, emitted, source.bytes))
+    refused = care.refused if care is not None else 0
+    return _done(written, context, (source.records + refused, emitted, source.bytes), care)
+
+
+@contextmanager
+def _ending(care: Care | None, sink: Sink, context: Context) -> Iterator[None]:
+    """Remove what was written if the attempt fails. With care, named outputs can be taken back meanwhile."""
+    aside = None
+    if care is not None:
+        care.outputs = context.outputs if isinstance(context.outputs, NamedOutputs) else None
+        care.fits = sink.check if isinstance(sink, PartSink) else None
+        aside = care.aside
+    try:
+        yield
+        if aside is not None:
+            aside.finish()
+    except BaseException:
+        sink.abort()
+        if aside is not None:
+            aside.abort()
+        raise
 
 
 def run_reduce(setup: TaskSetup, slices: Sequence[Slice]) -> Done:
     """Run a reduce attempt on its partition of all runs: `slices` in the order of (map task, spill)."""
+    return with_care(setup, lambda careful: _run_reduce(setup, slices, careful=careful))
+
+
+def _run_reduce(setup: TaskSetup, slices: Sequence[Slice], *, careful: bool) -> Done:
     context = setup.context()
+    care = Care.of(setup, context) if careful else None
     sink = PartSink(setup.attempt, setup.scratch, setup.options, site=setup.site)
     context.outputs = context.outputs if sink.outputs is None else sink.outputs
     total = sum(part.byte_range[1] for part in slices)
-    try:
-        with _calm_gc():
-            emitted = reduce_records(setup, context, slices, sink)
-            written = sink.finish()
-    except BaseException:
-        sink.abort()
-        raise
+    with _ending(care, sink, context), _calm_gc():
+        emitted = reduce_records(setup, context, slices, sink, care)
+        written = sink.finish()
     records = sum(part.records for part in slices)  # the loop has not seen the values that a reducer left alone
     setup.on_progress(records, total)
-    return _done(written, context, (records, emitted, total))
+    return _done(written, context, (records, emitted, total), care)
 
 
-def run_commit(setup: TaskSetup, sources: Sequence[CommitSource]) -> Done:
-    """Run the job's commit: move the granted parts of the last step into place; may die and be run again."""
+def run_commit(setup: TaskSetup, sources: Sequence[CommitSource], bad: Sequence[CommitSource] = ()) -> Done:
+    """Run the job's commit: move the granted parts of the last step into place; may die and be run again.
+
+    `bad` are the granted results, of all steps, of attempts that have put records aside.
+    """
     options = setup.options
     granted: list[Granted] = []
     for source in sources:
@@ -98,13 +136,17 @@ def run_commit(setup: TaskSetup, sources: Sequence[CommitSource]) -> Done:
     }
     if options.origin:
         facts["origin"] = dict(options.origin)
-    warnings = commit_job(options.output, options, granted, facts)
+    aside = [GrantedBad(one.attempt, sum(one.done.bad.values())) for one in bad]
+    facts |= bad_facts(aside, options)
+    with copies_below(setup.scratch):
+        warnings = commit_job(options.output, options, granted, facts, bad=aside)
     return Done(records_out=sum(one.part.records for one in granted), warnings=tuple(warnings))
 
 
-def _done(written: Written, context: Context, counts: tuple[int, int, int]) -> Done:
+def _done(written: Written, context: Context, counts: tuple[int, int, int], care: Care | None) -> Done:
     """Put together what was made; `counts` are records in and out, and bytes in."""
     records_in, records_out, nbytes = counts
+    aside = care.aside if care is not None else None
     return Done(
         records_in=records_in + written.records_in,
         records_out=records_out if written.records_out is None else written.records_out,
@@ -118,6 +160,9 @@ def _done(written: Written, context: Context, counts: tuple[int, int, int]) -> D
         outputs=written.outputs,
         counters=context.counters.checked(),
         warnings=context.warnings,
+        bad=dict(aside.counts) if aside else {},
+        bad_places=dict(aside.places) if aside else {},
+        bad_last=aside.last if aside else None,
     )
 
 
