@@ -1,7 +1,7 @@
 """The agent: a machine's worker. It talks to the coordinator, runs task processes, and never runs user code.
 
     python -P -m workers.agent --coordinator ADDRESS --slots N --scratch DIR [--listen ADDRESS] [--name NAME]
-                               [--life-fd N]
+                               [--saved DIR] [--life-fd N]
 
 Exit codes: 0 after SIGTERM or when the life pipe closed, 130 after Ctrl-C, 1 for a defect, 2 where it was refused or
 cannot be set up. This module is light: the fork server is started before anything dear is imported.
@@ -22,7 +22,7 @@ from workers.start import Process, start_fork_server, wait_or_kill
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The command line. `life_fd` is a descriptor whose closing ends the agent."""
+    """The command line. `life_fd` is a descriptor whose closing ends the agent; no `saved` is one in the scratch."""
 
     coordinator: str
     slots: int
@@ -30,6 +30,7 @@ class Options:
     listen: str | None
     name: str
     life_fd: int | None
+    saved: str | None = None
 
 
 def parse(arguments: list[str]) -> Options:
@@ -40,6 +41,7 @@ def parse(arguments: list[str]) -> Options:
     parser.add_argument("--scratch", help="folder for intermediate data (default: below the temporary folder)")
     parser.add_argument("--listen", help="address to serve intermediate data at (default: this machine's address)")
     parser.add_argument("--name", default=socket.gethostname(), help="how people know this worker")
+    parser.add_argument("--saved", help="folder for map results of failed jobs (default: saved/ in the scratch folder)")
     parser.add_argument("--life-fd", type=int, help="a descriptor whose closing ends the agent")
     found = parser.parse_args(arguments)
     if found.slots < 1:

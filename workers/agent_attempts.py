@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 from mapreduce.config import FAILURE_TEXT_CHARS, LOG_BYTES_PER_ATTEMPT, RECORD_CHARS
 from mapreduce.plan import AttemptId, Failure, FailureKind
 from mapreduce.protocol.messages import AttemptDone, AttemptFailed, Inventory, PrepareJob
+from workers.agent_events import ProcessEnded
+from workers.killers import Hunt, Mark
+from workers.task_messages import Run
 
 INVENTORY_IDS = 300  # in one Inventory, of each kind: 200 bytes or less each, so that all fit a control frame
 LOG_CUT = "\n... (more output left out: {} KiB of an attempt are kept)\n"
@@ -15,10 +18,15 @@ LOG_CUT = "\n... (more output left out: {} KiB of an attempt are kept)\n"
 
 @dataclass(slots=True)
 class Running:
-    """An attempt under way, and what is known of it. `log` is output not yet sent; `log_room` how many bytes more."""
+    """An attempt under way, and what is known of it. `log` is output not yet sent; `log_room` how many bytes more.
+
+    `hunt` is set where it runs with care: for the records that kill its processes.
+    """
 
     attempt: AttemptId
     process: int
+    previous: tuple[dict[str, int], ...] = ()
+    hunt: Hunt | None = None
     records: int = 0
     bytes_read: int = 0
     path: str | None = None
@@ -26,6 +34,24 @@ class Running:
     news: bool = False
     log: list[str] = field(default_factory=list)
     log_room: int = LOG_BYTES_PER_ATTEMPT
+
+    def order(self) -> Run:
+        """What its process is told."""
+        if self.hunt is None:
+            return Run(self.attempt, self.previous)
+        hunt = self.hunt
+        return Run(
+            self.attempt,
+            self.previous,
+            careful=True,
+            skip=dict(hunt.skip),
+            alone=tuple(sorted(hunt.alone)),
+            again=hunt.again,
+        )
+
+    def died(self, how: str, mark: Mark | None) -> bool:
+        """Its process is gone; whether another is to go on with it."""
+        return self.hunt is not None and self.hunt.died(mark, how)
 
     def printed(self, text: str) -> None:
         """Keep what the attempt printed, as far as there is room."""
@@ -48,9 +74,14 @@ class Outcome:
 
 @dataclass(slots=True)
 class EndingJob:
-    """A job that is over, whose processes are dying. `again` is set where it is to be prepared anew after that."""
+    """A job that is over, whose processes are dying. `again` is set where it is to be prepared anew after that.
+
+    `output`, `save` and `drop` are as in ForgetJob.
+    """
 
     output: str
+    save: bool = False
+    drop: str = ""
     again: PrepareJob | None = None
 
 
@@ -85,11 +116,12 @@ def signed(failure: Failure, worker: str, attempt: AttemptId | None) -> Failure:
     )
 
 
-def death(running: Running, how: str, tail: str) -> Failure:
-    """The failure of an attempt whose task process died. `how` is as in ProcessEnded, `tail` its last output."""
-    hint = " (out of memory?)" if how == "signal SIGKILL" else ""
-    message = f"the task process died: {how}{hint}"
-    return Failure(FailureKind.DIED, message, path=running.path, offset=running.offset, stderr=tail)
+def death(running: Running, event: ProcessEnded, tail: str) -> Failure:
+    """The failure of an attempt whose task process died; `tail` is its last output."""
+    hint = " (out of memory?)" if event.how == "signal SIGKILL" else ""
+    message = f"the task process died: {event.how}{hint}"
+    failure = Failure(FailureKind.DIED, message, path=running.path, offset=running.offset, stderr=tail)
+    return failure if running.hunt is None else running.hunt.story(failure, event.mark)
 
 
 def cut(text: str, chars: int) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from mapreduce.plan import AttemptId
 from mapreduce.protocol.wire import Envelope
+from workers.killers import Mark
 from workers.task_messages import FromTask, ToTask
 
 # ------------------------------------------------------------------------------------------- events
@@ -57,10 +58,14 @@ class ProcessPrinted:
 
 @dataclass(frozen=True, slots=True)
 class ProcessEnded:
-    """A task process is gone with all of its process group; `how` is such as "signal SIGKILL" or "exit code 3"."""
+    """A task process is gone with all of its process group; `how` is such as "signal SIGKILL" or "exit code 3".
+
+    `mark` is what it noted last, where it was at work with care.
+    """
 
     process: int
     how: str
+    mark: Mark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +171,15 @@ class DeleteAttempt:
 
 @dataclass(frozen=True, slots=True)
 class DeleteJob:
-    """Delete a job's scratch; OutputLeft follows if its attempts left files below `output`."""
+    """Delete a job's scratch; OutputLeft follows if its attempts left files below `output`.
+
+    With `save` its map results are saved before; what is saved of the job `drop` is deleted.
+    """
 
     job: str
     output: str
+    save: bool = False
+    drop: str = ""
 
 
 @dataclass(frozen=True, slots=True)

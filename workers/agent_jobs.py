@@ -50,7 +50,10 @@ class Blob:
 
 @dataclass(slots=True)
 class HeldJob:
-    """One job on this worker. `load` tells a task process to serve it; `warm` is as in PrepareJob."""
+    """One job on this worker. `load` tells a task process to serve it; `warm` is as in PrepareJob.
+
+    `saved` says of which of its map tasks a failed job has left the results here, as in Prepared.
+    """
 
     job: str
     blobs: dict[str, Blob]
@@ -61,17 +64,21 @@ class HeldJob:
     problem: Failure | None = None
     probe_deaths: int = 0
     version: int = 0
+    saved: bytes = b""
     sources: dict[tuple[int, bool, int], tuple[int, Source, bytes]] = field(default_factory=dict)
 
     @staticmethod
-    def of(message: PrepareJob, folder: str, shared: str, here: Container[str]) -> HeldJob:
-        """The job that is to be prepared, in `folder`; of it the blobs `here` lie in the folder `shared` already."""
+    def of(message: PrepareJob, folder: str, shared: str, here: Container[str], saved: str) -> HeldJob:
+        """The job that is to be prepared, in `folder`; of it the blobs `here` lie in the folder `shared` already.
+
+        `saved` is where map results of failed jobs are.
+        """
         shas = (message.code, message.setup, message.plan, message.probe, message.files)
         blobs = {role: Blob(sha256) for role, sha256 in zip(ROLES, shas, strict=True) if sha256}
         for role in SHARED_ROLES:
             if role in blobs and blobs[role].sha256 in here:
                 blobs[role] = Blob(blobs[role].sha256, have=0, total=0, stored=True)
-        load = LoadJob(message.job, folder, shared, message.code, message.files)
+        load = LoadJob(message.job, folder, shared, message.code, message.files, saved)
         return HeldJob(message.job, blobs, load, message.warm)
 
     def refuse(self, failure: Failure) -> None:

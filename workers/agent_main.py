@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
+from mapreduce.config import SAVED
 from mapreduce.errors import MapReduceError, UsageError
 from mapreduce.protocol.messages import Register
 from mapreduce.versions import own_versions
@@ -51,7 +52,8 @@ def run_agent(options: Options, worker: str, server: Process, control: socket.so
 def _run(options: Options, worker: str, server: Process, control: socket.socket, stack: contextlib.ExitStack) -> int:
     scratch = Scratch(Path(options.scratch).absolute() if options.scratch else default_parent(), worker)
     stack.callback(scratch.remove)
-    disk = Disk(scratch.jobs, scratch.shared)
+    saved = Path(options.saved).absolute() if options.saved else scratch.parent / SAVED
+    disk = Disk(scratch.jobs, scratch.shared, saved)
     stack.callback(disk.stop, DISK_PATIENCE_S)
     context = stack.enter_context(zmq.Context())
     sock = connect(context, options.coordinator)
@@ -69,7 +71,7 @@ def _run(options: Options, worker: str, server: Process, control: socket.socket,
     )
     embedded = options.life_fd is not None and options.coordinator.startswith("ipc://")
     shell = AgentShell(
-        AgentState(register, str(scratch.jobs), str(scratch.shared)),
+        AgentState(register, str(scratch.jobs), str(scratch.shared), str(saved)),
         sock,
         Processes(worker, options.name, server, control),
         disk,

@@ -19,15 +19,17 @@ from workers.task_messages import JobProbed, ProbeJob
 class Preparation:
     """The jobs that an agent holds, ready or on their way.
 
-    `folder` is where jobs' folders lie, by their ids, and `shared` where the blobs lie that jobs share, by their sums.
+    `folder` is where jobs' folders lie, by their ids, and `shared` where the blobs lie that jobs share, by their sums;
+    `saved` is where map results of failed jobs are.
     """
 
-    def __init__(self, session: Session, pool: Pool, worker: str, folder: PurePath, shared: str) -> None:
+    def __init__(self, session: Session, pool: Pool, worker: str, folder: PurePath, *, shared: str, saved: str) -> None:
         self._session = session
         self._pool = pool
         self._worker = worker
         self._folder_of_jobs = folder
         self._shared_folder = shared
+        self._saved_folder = saved
         self._shared: dict[str, None] = {}  # what lies there
         self.jobs: dict[str, HeldJob] = {}
 
@@ -49,6 +51,8 @@ class Preparation:
             effects += self.ask(job, now_s)
             if job.stage is Stage.REFUSED:
                 effects += self._refusal(job)
+            elif job.stage is Stage.READY and job.saved:  # a coordinator that has started again does not know of it
+                effects += self._ready(job)
         return effects
 
     def prepare(self, message: PrepareJob, now_s: float) -> list[Effect]:
@@ -56,12 +60,14 @@ class Preparation:
         job = self.jobs.get(message.job)
         if job is not None:
             answered = job.stage in {Stage.READY, Stage.REFUSED}
-            return self._session.send(Prepared(job.job, job.problem)) if answered else []
+            return self._session.send(Prepared(job.job, job.problem, job.saved)) if answered else []
         if not JOB_ID.fullmatch(message.job):
             failure = problem(f"{message.job[:40]!r} cannot be the id of a job: it names a folder")
             return self._session.send(Prepared(message.job, signed(failure, self._worker, None)))
         folder = str(self._folder_of_jobs / message.job)
-        job = self.jobs[message.job] = HeldJob.of(message, folder, self._shared_folder, self._shared)
+        job = self.jobs[message.job] = HeldJob.of(
+            message, folder, self._shared_folder, self._shared, self._saved_folder
+        )
         return self.ask(job, now_s)
 
     def ask(self, job: HeldJob, now_s: float) -> list[Effect]:
@@ -122,8 +128,11 @@ class Preparation:
         job.output = message.output
         if message.problem is not None:
             return effects + self.refuse(job, message.problem)
-        job.stage = Stage.READY
-        return effects + self._session.send(Prepared(job.job))
+        job.stage, job.saved = Stage.READY, message.saved
+        return effects + self._ready(job)
+
+    def _ready(self, job: HeldJob) -> list[Effect]:
+        return self._session.send(Prepared(job.job, saved=job.saved))
 
     def probe_died(self, process: TaskProcess, how: str) -> list[Effect]:
         """The process that loaded and probed a job died: try another, since the neighbours may be at fault."""

@@ -18,6 +18,7 @@ from typing import Any
 import zmq
 
 from mapreduce.config import CONTROL_FRAME_BYTES, TICK_S
+from mapreduce.dataflow.saved import SWEEP_S
 from mapreduce.errors import UsageError, WireError
 from mapreduce.protocol import wire
 from workers.agent_events import (
@@ -127,9 +128,12 @@ class AgentShell:
         """Work until told to stop; give the exit code."""
         self._handle_signals()
         self._perform(self._state.start())
-        next_tick_s = 0.0
+        next_tick_s = next_sweep_s = 0.0
         while self._exit is None:
             now_s = time.monotonic()
+            if now_s >= next_sweep_s:
+                next_sweep_s = now_s + SWEEP_S
+                self._disk.sweep_saved()
             if now_s >= next_tick_s:
                 next_tick_s = now_s + TICK_S
                 self._events.append(Tick())

@@ -55,17 +55,17 @@ from workers.agent_events import (
     Tell,
     Tick,
 )
-from workers.agent_jobs import Stage
+from workers.agent_jobs import HeldJob, Stage
 from workers.agent_pool import Pool, Role, TaskProcess
 from workers.agent_prepare import Preparation
 from workers.agent_session import Session, SessionBegun
+from workers.killers import Hunt
 from workers.task_messages import (
     AddSources,
     CleanOutput,
     Doing,
     JobProbed,
     OutputCleaned,
-    Run,
     TaskDone,
     TaskFailed,
 )
@@ -79,15 +79,18 @@ LOG_BACKLOG = 100  # LogLines kept while there is no session: a session is back 
 class AgentState:
     """One agent's state.
 
-    `jobs_folder` is where jobs' folders lie, by their ids, `shared_folder` where blobs lie that jobs share.
+    `jobs_folder` is where jobs' folders lie, by their ids, `shared_folder` where blobs lie that jobs share, and
+    `saved_folder` where map results of failed jobs are.
     """
 
-    def __init__(self, register: Register, jobs_folder: str, shared_folder: str) -> None:
+    def __init__(self, register: Register, jobs_folder: str, shared_folder: str, saved_folder: str = "") -> None:
         self._worker = register.name or register.worker
         self._session = Session(register)
         self._pool = Pool(register.slots)
         folder = PurePath(jobs_folder)
-        self._preparation = Preparation(self._session, self._pool, self._worker, folder, shared_folder)
+        self._preparation = Preparation(
+            self._session, self._pool, self._worker, folder, shared=shared_folder, saved=saved_folder
+        )
         self._jobs = self._preparation.jobs
         self._ending: dict[str, EndingJob] = {}
         self._running: dict[AttemptId, Running] = {}
@@ -218,14 +221,20 @@ class AgentState:
         if job is None or job.stage is not Stage.READY:
             failure = Failure(FailureKind.LOST, "the worker was given an attempt of a job that it is not ready for")
             return self._finish(attempt, AttemptFailed(attempt, self._signed(failure, attempt)))
+        hunt = Hunt(aside=message.puts_aside) if message.careful else None
+        self._running[attempt] = Running(attempt, 0, message.previous, hunt)
+        return self._start(self._running[attempt], job)
+
+    def _start(self, running: Running, job: HeldJob) -> list[Effect]:
+        """Have a process run an attempt, which has one at a time."""
         process, effects = self._pool.take(job, Role.RUNNING)
-        process.attempt = attempt
-        self._running[attempt] = Running(attempt, process.number)
+        process.attempt = running.attempt
+        running.process = process.number
         news = job.sources_after(process.told)
         process.told = job.version
         for start in range(0, len(news), SOURCES_PER_MESSAGE):
             effects.append(Tell(process.number, AddSources(news[start : start + SOURCES_PER_MESSAGE])))
-        return [*effects, Tell(process.number, Run(attempt, message.previous))]
+        return [*effects, Tell(process.number, running.order())]
 
     def _granted(self, message: Granted, _now_s: float) -> list[Effect]:
         if self._outcomes.pop(message.attempt, None) is not None:
@@ -283,6 +292,9 @@ class AgentState:
         if message.attempt != process.attempt:
             return [Note(f"{message.attempt} was not running in the process that says it is over")]
         if isinstance(message, TaskDone):
+            running = self._running[message.attempt]
+            if running.hunt is not None and running.hunt.done():
+                return self._pool.release(process) + self._start(running, self._jobs[process.job])
             effects = self._finish(message.attempt, AttemptDone(message.attempt, message.done))
             return effects + self._pool.release(process)
         return self._task_failed(process, message)
@@ -307,11 +319,8 @@ class AgentState:
         effects: list[Effect] = []
         attempt = process.drop
         if process.attempt is not None:
-            attempt = process.attempt
-            running, tail = self._running[attempt], process.tail.text()
-            effects += self._finish(
-                attempt, AttemptFailed(attempt, self._signed(death(running, event.how, tail), attempt))
-            )
+            attempt, died = self._died(process, event)
+            effects += died
         elif process.role is Role.PROBING:
             effects += self._preparation.probe_died(process, event.how)
         elif process.role is not Role.DYING:
@@ -323,6 +332,16 @@ class AgentState:
         if process.used:
             effects += self._pool.fill()  # one that died unused is replaced at the next tick: never in a hot loop
         return effects + self._end_job(process.job) + self._preparation.unshare()
+
+    def _died(self, process: TaskProcess, event: ProcessEnded) -> tuple[AttemptId | None, list[Effect]]:
+        """The process of an attempt is gone. Gives the attempt, unless another process goes on with it."""
+        assert process.attempt is not None
+        running, tail = self._running[process.attempt], process.tail.text()
+        failure = self._signed(death(running, event, tail), running.attempt)
+        if running.died(event.how, event.mark):
+            again: list[Effect] = [Note(f"{running.attempt} starts again: {failure.message}")]
+            return None, again + self._start(running, self._jobs[process.job])
+        return running.attempt, self._finish(running.attempt, AttemptFailed(running.attempt, failure))
 
     # --------------------------------------------------------------------------------------- jobs' beginning and end
 
@@ -336,7 +355,7 @@ class AgentState:
         if not JOB_ID.fullmatch(message.job) or message.job in self._ending:
             return []
         job = self._jobs.pop(message.job, None)
-        self._ending[message.job] = EndingJob(message.clean_output)
+        self._ending[message.job] = EndingJob(message.clean_output, message.save, message.drop)
         for table in (self._running, self._outcomes, self._kept):
             for attempt in [attempt for attempt in table if attempt.task.job == message.job]:
                 del table[attempt]
@@ -348,7 +367,7 @@ class AgentState:
         if job not in self._ending or self._pool.of_job(job):
             return []
         ending = self._ending.pop(job)
-        effects: list[Effect] = [DeleteJob(job, ending.output)]
+        effects: list[Effect] = [DeleteJob(job, ending.output, ending.save, ending.drop)]
         if ending.again is not None:
             effects += self._prepare(ending.again, float("-inf"))
         return effects

@@ -15,8 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mapreduce.dataflow.disk import DISK_ERRORS
+from mapreduce.dataflow.saved import drop_saved, save_results, sweep_saved
 from mapreduce.errors import UsageError
 from mapreduce.side_files import extract_files
+from mapreduce.urls import is_url
 from workers import scratch
 from workers.agent_events import (
     BlobBroken,
@@ -64,11 +66,15 @@ class DiskThread:
 
 
 class Disk:
-    """What the agent has done on disk. `jobs` is the folder of jobs' folders, `shared` that of what they share."""
+    """What the agent has done on disk.
 
-    def __init__(self, jobs: Path, shared: Path) -> None:
+    `jobs` is the folder of jobs' folders, `shared` that of what they share, `saved` that of failed jobs' map results.
+    """
+
+    def __init__(self, jobs: Path, shared: Path, saved: Path) -> None:
         self._folder = jobs
         self._shared = shared
+        self._saved = saved
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
@@ -104,7 +110,7 @@ class Disk:
 
     def delete_job(self, effect: DeleteJob) -> None:
         """Delete a job's folder, and look whether its attempts left anything below its output folder."""
-        self._scratch.do(lambda: scratch.delete_tree(self._folder / effect.job))
+        self._scratch.do(lambda: self._delete_job(effect))
         if effect.output:
             self._outputs.do(lambda: OutputLeft(effect.job, effect.output) if _left(effect) else None)
 
@@ -116,10 +122,25 @@ class Disk:
         """Delete what dead agents have left."""
         self._scratch.do(lambda: _sweep(find()))
 
+    def sweep_saved(self) -> None:
+        """Delete what failed jobs have left long ago."""
+        self._scratch.do(lambda: sweep_saved(self._saved))
+
     def stop(self, patience_s: float) -> None:
         """Finish what waits, within `patience_s` a thread."""
         self._scratch.stop(patience_s)
         self._outputs.stop(patience_s)
+
+    def _delete_job(self, effect: DeleteJob) -> None:
+        folder = self._folder / effect.job
+        try:
+            if effect.save:
+                kept = save_results(folder, self._saved, effect.job)
+                log.info("kept %d map results of %s, which has failed: %s", kept.maps, effect.job, self._saved)
+            if effect.drop:
+                drop_saved(self._saved, effect.drop)
+        finally:
+            scratch.delete_tree(folder)
 
     def _report(self, event: Event) -> None:
         self._events.put(event)
@@ -172,4 +193,5 @@ def _sweep(folders: list[Path]) -> None:
 
 
 def _left(effect: DeleteJob) -> bool:
-    return (Path(effect.output) / f"_tmp-{effect.job}").is_dir()
+    # An agent asks no store for anything: the process that cleans up looks there itself.
+    return is_url(effect.output) or (Path(effect.output) / f"_tmp-{effect.job}").is_dir()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from mapreduce.errors import MapReduceError, WireError
 from workers import life
 from workers.agent_events import Event, ProcessEnded, ProcessPrinted, ProcessSaid
+from workers.marks import read_mark, shared_memory
 from workers.start import Process, start_fork_server, wait_or_kill
 from workers.task_link import AgentLink
 from workers.task_messages import Ended, Fork, Forked, FromTask, Kill, ToTask
@@ -28,11 +29,15 @@ log = logging.getLogger("mapreduce.worker")
 
 @dataclass(slots=True)
 class Handle:
-    """One task process: its socket and the read end of its log pipe, and the other ends until it has them."""
+    """One task process: its socket and the read end of its log pipe, and the other ends until it has them.
+
+    `marks` is the memory in which it notes what it is at work on.
+    """
 
     process: int
     link: AgentLink
     logs: int
+    marks: int
     theirs: list[int]
     pid: int = 0
     decoder: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
@@ -56,8 +61,9 @@ class Processes:
         ours, theirs = socket.socketpair()
         logs, log_end = os.pipe()
         os.set_blocking(logs, False)
-        self._handles[process] = Handle(process, AgentLink(ours), logs, [theirs.detach(), log_end])
-        self._link.send(Fork(process), self._handles[process].theirs)
+        marks = shared_memory()
+        self._handles[process] = Handle(process, AgentLink(ours), logs, marks, [theirs.detach(), log_end])
+        self._link.send(Fork(process), [*self._handles[process].theirs, marks])
 
     def kill(self, process: int) -> None:
         """Have a task process killed, with its group."""
@@ -157,8 +163,9 @@ class Processes:
             if not more:
                 break
             events += more
+        mark = read_mark(handle.marks)
         self._close(process)
-        return [*events, ProcessEnded(process, how)]
+        return [*events, ProcessEnded(process, how, mark)]
 
     def _server_lost(self) -> list[Event]:
         code = wait_or_kill(self._server, FORK_SERVER_EXIT_S)
@@ -182,6 +189,7 @@ class Processes:
         handle = self._handles.pop(process)
         handle.link.close()
         self._close_theirs(handle)
+        os.close(handle.marks)
         if handle.logs >= 0:
             os.close(handle.logs)
 

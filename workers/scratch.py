@@ -3,6 +3,7 @@
     DIR/.lock                     held while a life's folder is made or leftovers are looked for
     DIR/agent-WORKER/lock         held (flock) as long as that agent lives
     DIR/agent-WORKER/jobs/JOB/    blobs (blob-setup, blob-plan, ...), runs, parts, fetched slices
+    DIR/saved/JOB/KEY/            map results of a failed job (see `mapreduce.dataflow.saved`), for whoever resumes it
     DIR/agent-WORKER/shared/SUM   what jobs share: a blob of code, or a folder of the files that travelled with a job
 
 All folders are private (0700). Names inside a job's folder are made from integers and fixed words only; those of files
@@ -25,10 +26,12 @@ from mapreduce.plan import (
     AttemptId,
     TaskKind,
     attempt_output_name,
+    done_file_name,
     merge_folder_name,
     part_file_name,
     run_file_name,
 )
+from mapreduce.urls import is_url
 
 PREFIX = "agent-"
 DEAD_PREFIX = "dead-"
@@ -114,22 +117,29 @@ def fetch_path(folder: Path, attempt: AttemptId, *, broadcast: bool = False) -> 
 
 
 def delete_attempt(folder: Path, attempt: AttemptId) -> None:
-    """Delete what an attempt made in its job's folder: runs, part, fetched slices, the merge's files."""
+    """Delete what an attempt made in its job's folder: runs, part, their note, fetched slices, the merge's files."""
     fetched = (fetch_path(folder, attempt), fetch_path(folder, attempt, broadcast=True))
-    for path in (folder / part_file_name(attempt), *fetched):
+    for path in (folder / part_file_name(attempt), folder / done_file_name(attempt), *fetched):
         path.unlink(missing_ok=True)
     if attempt.task.kind is TaskKind.REDUCE:
         delete_tree(folder / merge_folder_name(attempt))
     if not folder.is_dir():
         return
-    start = run_file_name(attempt, 0)[:-1]
+    start, private = run_file_name(attempt, 0)[:-1], attempt_output_name(attempt)
     for entry in os.scandir(folder):
-        if entry.name.startswith(start) and entry.name[len(start) :].isdecimal():
+        is_run = entry.name.startswith(start) and entry.name[len(start) :].isdecimal()
+        # Of an output in a store parts are written here, and named outputs and files of parts have longer names.
+        if is_run or entry.name == private or entry.name.startswith((f"{private}.", f"{private}-")):
             Path(entry.path).unlink(missing_ok=True)
 
 
 def delete_private_output(output: str, attempt: AttemptId) -> None:
-    """Delete an attempt's private file below the output folder, if there is one."""
+    """Delete an attempt's private file below the output folder, if there is one.
+
+    What it has uploaded to a store stays for the job's last task: an agent asks no store for anything.
+    """
+    if is_url(output):
+        return
     (Path(output) / f"_tmp-{attempt.task.job}" / attempt_output_name(attempt)).unlink(missing_ok=True)
 
 

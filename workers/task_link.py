@@ -18,7 +18,7 @@ from mapreduce.errors import WireError
 from workers.task_messages import FRAME_BYTES, LENGTH, LinkMessage, decode, encode
 
 READ_BYTES = 256 << 10  # read in one turn from one peer, so that none can hold up the others
-FDS_PER_FRAME = 2  # a task process gets its socket and its log pipe
+FDS_PER_FRAME = 3  # a task process gets its socket, its log pipe and the memory for its marks
 
 
 class FrameReader:

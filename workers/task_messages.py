@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
@@ -26,7 +26,7 @@ FRAME_BYTES = 64 << 20  # of one frame: a job's sources are told in pieces far b
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Fork a task process that is called `process`; its socket and the write end of its log pipe come along."""
+    """Fork a task process that is called `process`; its socket, its log pipe's write end and its marks come along."""
 
     process: int
 
@@ -71,7 +71,7 @@ class LoadJob:
     """Serve this job from now on: its blobs lie in `folder`, where its results go too.
 
     `code` and `files` ("" if there are none) are blobs that jobs share, found in `shared` (see `scratch`). A process
-    that has loaded some code before is told of jobs with the same code only.
+    that has loaded some code before is told of jobs with the same code only. In `saved` is what failed jobs have left.
     """
 
     job: str
@@ -79,6 +79,7 @@ class LoadJob:
     shared: str
     code: str
     files: str = ""
+    saved: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +98,18 @@ class AddSources:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Run this attempt on the sources told so far; answer TaskDone or TaskFailed."""
+    """Run this attempt on the sources told so far; answer TaskDone or TaskFailed.
+
+    `careful`, `skip` and `alone` are as in TaskSetup. `again`: another process has begun with it, and may have left
+    files.
+    """
 
     attempt: AttemptId
     previous: tuple[dict[str, int], ...]
+    careful: bool = False
+    skip: dict[int, str] = field(default_factory=dict)
+    alone: tuple[tuple[int, int], ...] = ()
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +125,15 @@ class CleanOutput:
 
 @dataclass(frozen=True, slots=True)
 class JobProbed:
-    """The job is loaded and the probe has run. `output` is the job's output folder, "" if the code did not load."""
+    """The job is loaded and the probe has run. `output` is the job's output folder, "" if the code did not load.
+
+    `saved` is as in Prepared.
+    """
 
     job: str
     output: str
     problem: Failure | None = None
+    saved: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

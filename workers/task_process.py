@@ -13,10 +13,12 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from mapreduce.dataflow.manifest import remove_attempts
 from mapreduce.dataflow.probe import check_probe
+from mapreduce.dataflow.saved_use import bitmap, saved_maps, take_saved
 from mapreduce.dataflow.shuffle.block_file import Slice
 from mapreduce.dataflow.split_file import split_at
 from mapreduce.dataflow.task import TaskSetup, failure_of, run_commit, run_map, run_reduce
@@ -27,7 +29,8 @@ from mapreduce.protocol import plain
 from mapreduce.protocol.messages import Results
 from mapreduce.side_files import travelled_files
 from mapreduce.tracebacks import user_traceback
-from workers.scratch import blob_path, fetch_path
+from workers.marks import MarkWriter
+from workers.scratch import blob_path, delete_attempt, delete_private_output, fetch_path
 from workers.shuffle_messages import MESSAGE_TYPES as SHUFFLE_TYPES
 from workers.task_link import TaskLink
 from workers.task_messages import (
@@ -51,8 +54,11 @@ plain.prepare(*MESSAGE_TYPES.values(), *SHUFFLE_TYPES.values(), Results, Probe, 
 PROGRESS_S = 0.25  # between reports of progress: people see no more
 
 
-def run_task_process(link: int, logs: int, arguments: list[str]) -> int:
-    """Be a task process in this freshly forked process; give the exit code. `arguments` are worker id and name."""
+def run_task_process(link: int, logs: int, marks: int, arguments: list[str]) -> int:
+    """Be a task process in this freshly forked process; give the exit code.
+
+    `marks` is memory that the agent shares (see `marks`); `arguments` are worker id and name.
+    """
     os.dup2(logs, 1)
     os.dup2(logs, 2)
     os.close(logs)
@@ -62,17 +68,20 @@ def run_task_process(link: int, logs: int, arguments: list[str]) -> int:
         setattr(sys, f"__{name}__", stream)
     faulthandler.enable(file=2)  # a crash in native code says where
     worker, name = arguments
-    return TaskProcess(TaskLink(socket.socket(fileno=link)), worker, name).serve()
+    writer = MarkWriter(marks)
+    os.close(marks)
+    return TaskProcess(TaskLink(socket.socket(fileno=link)), writer, worker, name).serve()
 
 
 class TaskProcess:
     """Serves one job, or several with the same code. A job that does not load fails whatever is asked of it."""
 
-    def __init__(self, link: TaskLink, worker: str, name: str) -> None:
+    def __init__(self, link: TaskLink, marks: MarkWriter, worker: str, name: str) -> None:
         self._link = link
+        self._marks = marks
         self._worker, self._name = worker, name
         self._sources = Sources(worker)
-        self._folder = Path()
+        self._folder = self._saved = Path()
         self._code: LoadedCode | None = None
         self._broken: Failure | None = None
         self._job: LoadedJob | None = None
@@ -97,6 +106,7 @@ class TaskProcess:
     def _load(self, message: LoadJob) -> None:
         """Serve a job; the code is loaded once, and the jobs after the first are only set up."""
         self._folder, self._plan, self._sources = Path(message.folder), None, Sources(self._worker)
+        self._saved = Path(message.saved)
         self._job, self._problem = None, self._broken
         if self._broken is not None:
             return
@@ -133,8 +143,19 @@ class TaskProcess:
             check_probe(plain.unpack(Probe, blob_path(self._folder, "probe").read_bytes()))
         except (MapReduceError, OSError) as error:
             problem = Failure(FailureKind.FATAL, f"worker {self._name}: {error}", worker=self._name)
+        saved = b"" if problem else bitmap(self._saved_maps(self._job))
         _flush()
-        self._link.send(JobProbed(message.job, self._job.options.output, problem))
+        self._link.send(JobProbed(message.job, self._job.options.output, problem, saved))
+
+    def _saved_maps(self, job: LoadedJob) -> Iterable[int]:
+        """The map tasks whose results the job that this one resumes has left here."""
+        options = job.options
+        if not options.resumes or not options.identities:
+            return ()
+        maps = options.steps[0].maps
+        joined = self._split(maps) if job.job.resolved[0].broadcasts else None
+        splits = map(self._split, range(maps))
+        return saved_maps(self._saved, options.resumes, options.identities[0], splits, joined)
 
     def _run(self, message: Run) -> None:
         attempt = message.attempt
@@ -145,15 +166,27 @@ class TaskProcess:
         reporter = Reporter(self._link)
         setup = TaskSetup(self._job, attempt, self._folder, message.previous)
         setup.on_progress = lambda records, size: reporter.report(setup, records, size)
+        if message.careful:
+            setup.careful, setup.mark = True, self._marks
+            setup.skip, setup.alone = message.skip, frozenset(message.alone)
         try:
+            if message.again:
+                self._clear(setup)
             done = self._attempt(setup, reporter)
         except BaseException as error:  # noqa: BLE001 - judged and reported, SystemExit and KeyboardInterrupt as well
             failure = _judge(error, setup)
+            self._marks.clear()
             _flush()
             self._link.send(TaskFailed(attempt, failure))
         else:
+            self._marks.clear()
             _flush()
             self._link.send(TaskDone(attempt, done))
+
+    def _clear(self, setup: TaskSetup) -> None:
+        """Delete what another process, which died over it, has left of the attempt."""
+        delete_attempt(self._folder, setup.attempt)
+        delete_private_output(setup.options.output, setup.attempt)
 
     def _attempt(self, setup: TaskSetup, reporter: Reporter) -> Done:
         attempt = setup.attempt
@@ -161,7 +194,7 @@ class TaskProcess:
         if task.kind is TaskKind.MAP and task.step == 0:
             return self._first_map(setup, reporter)
         if task.kind is TaskKind.COMMIT:
-            return run_commit(setup, self._sources.parts(task.step))
+            return run_commit(setup, self._sources.parts(task.step), self._sources.with_bad())
         fetched = fetch_path(self._folder, attempt)
         try:
             if task.kind is TaskKind.MAP:
@@ -184,7 +217,8 @@ class TaskProcess:
             setup.broadcast = joined
             setup.broadcast_parts = lambda: self._kept_slices(joined, fetched_all)
         try:
-            return run_map(setup, split, self._kept_slices(split, fetched))
+            reused = take_saved(setup, split, self._saved)
+            return reused if reused is not None else run_map(setup, split, self._kept_slices(split, fetched))
         finally:
             fetched.unlink(missing_ok=True)
             fetched_all.unlink(missing_ok=True)

@@ -36,6 +36,11 @@ class Sources:
         """The parts of a step, in order."""
         return self._sorted(step, of_maps=False)
 
+    def with_bad(self) -> list[Source]:
+        """All results of this job whose attempts have put records aside."""
+        known = [source for (step, _), found in self._known.items() if step >= 0 for source in found.values()]
+        return [source for source in known if source.done.bad]
+
     def part_slices(self, step: int, index: int, folder: Path, fetched: Path) -> list[Slice]:
         """One part of a step, or all with EVERY_PART, as readable slices. Raises InputLostError, DiskFullError.
 

@@ -68,6 +68,8 @@ def _commit(core: Core, run: JobRun, place: Place, worker: Worker, outcome: Done
         return
     if old and not revocation.compare(core, run, place, old, outcome):
         return  # the job has failed
+    if jobs.fail_if_too_bad(core, run):
+        return
     results.announce(core, run, stage)
     if record.stages[stage].is_whole:
         jobs.move_on(core, run)

@@ -7,12 +7,13 @@ state. An entry that does not fit is an IllegalTransition: a defect, or a damage
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 from mapreduce.coordinator import entries as e
 from mapreduce.coordinator.records import Commit, JobRecord, Stage, fingerprint, new_record
-from mapreduce.coordinator.states import ENDED, check_transition
+from mapreduce.coordinator.saved import left_by
+from mapreduce.coordinator.states import ENDED, JobState, check_transition
 from mapreduce.errors import IllegalTransition
 from mapreduce.plan import AttemptId, TaskId
 from mapreduce.protocol import plain
@@ -110,6 +111,8 @@ class Durable:
         record = self._live(entry.job)
         check_transition(entry.job, record.state, entry.state)
         record.state, record.failure = entry.state, entry.failure
+        if entry.state is JobState.FAILED:
+            record.saved_maps, record.saved_bytes = left_by(record, self.workers)
         for number, stage in enumerate(record.stages):
             for index, commit in stage.commits.items():
                 self._unhold(commit.worker, (entry.job, number, index))
@@ -140,7 +143,8 @@ class Durable:
         if commit.number <= stage.fences.get(index, 0):
             msg = f"job {record.id}: {attempt} is to be committed, but was fenced off"
             raise IllegalTransition(msg)
-        stage.commits[index] = commit
+        # The story of its bad records is the job's from here on: that of each task would fill the memory.
+        stage.commits[index] = replace(commit, done=replace(commit.done, bad_places={}, bad_last=None))
         stage.finished += 1
         self.commits += 1
         record.count(number, commit.done, 1)

@@ -13,6 +13,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from mapreduce.coordinator.records import Commit, JobRecord
+from mapreduce.coordinator.saved import SavedTasks, numbers_in
 from mapreduce.plan import EVERY_PART, TaskId, TaskKind
 from mapreduce.protocol.messages import Source
 
@@ -42,6 +43,8 @@ class Running:
 class JobRun:
     """One live job. `lost` holds, by stage, committed tasks whose results are gone and not needed at present.
 
+    `saved` has the tasks that wait for a worker with their results, which a failed job has left.
+
     `results` lists by stage the indexes in the order of their commits, `latest` the last place of each in that list:
     what a worker has been told is a place in it. `kept` are the records of the kept jobs that it reads, in the order of
     its spec, None for one that is forgotten; `touched_s` is when a job that read this one was last seen.
@@ -67,6 +70,7 @@ class JobRun:
         self.progress: dict[Place, tuple[int, int]] = {}
         self.progress_records = self.progress_bytes = 0
         self.started_s = self.touched_s = now_s
+        self.saved = SavedTasks()
         self._base = (epoch - 1) * ATTEMPTS_PER_EPOCH
         self._issued = 0
         self._local: dict[str, list[int]] = {}
@@ -110,6 +114,8 @@ class JobRun:
         """Note a task's current attempt."""
         assert place not in self.running
         self.running[place] = running
+        if place[0] == 0:
+            self.saved.drop(place[1])  # should it be run again, whoever is free may take it
         self.running_in[place[0]] += 1
 
     def stop(self, place: Place) -> Running:
@@ -142,6 +148,20 @@ class JobRun:
         stage, index = place
         heapq.heappush(self.waiting[stage], index)
         self.frontier = min(self.frontier, stage)
+
+    def note_saved(self, worker: str, bitmap: bytes) -> None:
+        """A worker has results of map tasks of the first step that a failed job has left."""
+        stage = self.record.stages[0]
+        for index in numbers_in(bitmap, stage.size):
+            if index not in stage.commits and (0, index) not in self.running and index not in stage.failures:
+                self.saved.add(worker, index)
+
+    def lose_saved(self, worker: str) -> bool:
+        """A worker is gone, and what it had of a failed job with it; whether tasks are for all others now."""
+        freed = self.saved.lose(worker)
+        for index in freed:
+            heapq.heappush(self.waiting[0], index)
+        return bool(freed)
 
     def advance(self) -> bool:
         """Move the frontier to the lowest stage that is not whole; True if it moved."""
@@ -180,10 +200,23 @@ class JobRun:
         }
 
     def _head(self, heap: list[int]) -> int | None:
-        """Give the first task of the heap that really waits; those that run or are committed drop out."""
+        """Give the first task of the heap that really waits for anybody; those that do not drop out."""
         stage = self.frontier
         commits = self.record.stages[stage].commits
-        while heap and (heap[0] in commits or (stage, heap[0]) in self.running):
+        while heap and (
+            heap[0] in commits or (stage, heap[0]) in self.running or (stage == 0 and heap[0] in self.saved)
+        ):
+            heapq.heappop(heap)
+        return heap[0] if heap else None
+
+    def _saved_on(self, worker: str | None) -> int | None:
+        """Give the first task that waits for this worker, which has its result; without a worker, for any."""
+        if self.frontier != 0 or not self.saved:
+            return None
+        if worker is None:
+            return self.saved.first()
+        heap = self.saved.heap(worker)
+        while heap and heap[0] not in self.saved:
             heapq.heappop(heap)
         return heap[0] if heap else None
 
@@ -192,6 +225,9 @@ class JobRun:
 
         A task that has failed on this worker is left to others, as long as there is another task for this one.
         """
+        saved = self._saved_on(worker)
+        if saved is not None:
+            return (0, saved)
         local = self._local.get(worker) if worker is not None and self._local_stage == self.frontier else None
         index = self._head(local) if local else None
         if index is None or self._avoids(index, worker):

@@ -13,13 +13,22 @@ from mapreduce.coordinator import entries as e
 from mapreduce.coordinator import kept
 from mapreduce.coordinator.core import Core
 from mapreduce.coordinator.durable import output_key
-from mapreduce.coordinator.job_run import JobRun, Prepared
+from mapreduce.coordinator.job_run import JobRun
+from mapreduce.coordinator.job_run import Prepared as Readiness
 from mapreduce.coordinator.records import DIGEST_BYTES, JobRecord
 from mapreduce.coordinator.roster import Worker
 from mapreduce.coordinator.states import JobState
 from mapreduce.coordinator.text import fitting
 from mapreduce.plan import JOB_ID, Failure, FailureKind, JobSpec, TaskKind
-from mapreduce.protocol.messages import Accepted, CancelAttempt, ForgetJob, NeedBlobs, PrepareJob, Rejected
+from mapreduce.protocol.messages import (
+    Accepted,
+    CancelAttempt,
+    ForgetJob,
+    NeedBlobs,
+    Prepared,
+    PrepareJob,
+    Rejected,
+)
 
 MAX_STEPS = 50  # of a job: their shapes fit a status message many times over
 MAX_TASKS = 1_000_000  # of a stage: five times the largest plan, and its tables fit in memory
@@ -72,6 +81,8 @@ def _problem(spec: JobSpec) -> str | None:
             f"{spec.job[:SHOWN_CHARS]!r} cannot be a job's id: it has 1 to 64 of A-Z, a-z, 0-9, '_', '.' and '-', "
             f"begins with a letter or digit, and is not 'last'"
         )
+    if spec.resumes and not JOB_ID.fullmatch(spec.resumes):
+        return f"{spec.resumes[:SHOWN_CHARS]!r} cannot be the id of a job to resume"
     return _unfit_text(spec)
 
 
@@ -103,21 +114,23 @@ def ask_to_prepare(core: Core, run: JobRun, worker: Worker) -> None:
     """Have a worker make ready for a job, unless it is or has been asked."""
     if worker.id not in run.prepared:
         spec = run.record.spec
-        run.prepared[worker.id] = Prepared.ASKED
+        run.prepared[worker.id] = Readiness.ASKED
         blobs = (spec.code, spec.setup, spec.plan, spec.probe, spec.files)
         core.tell(worker, PrepareJob(spec.job, spec.name, *blobs, warm=spec.warm))
         core.touch(spec.job)
 
 
-def prepared(core: Core, worker: Worker, job: str, problem: Failure | None) -> None:
+def prepared(core: Core, worker: Worker, message: Prepared) -> None:
     """A worker is ready for a job, or says why it never will be."""
+    job, problem = message.job, message.problem
     run = core.runs.get(job)
     if run is None:  # it ended while the worker was away, perhaps: its inventory does not name what is not ready
         tell_to_forget(core, worker, job)
         return
     core.touch(job)
     if problem is None:
-        run.prepared[worker.id] = Prepared.READY
+        run.prepared[worker.id] = Readiness.READY
+        run.note_saved(worker.id, message.saved)
         run.left_out.pop(worker.id, None)
         start_when_prepared(core, run)
         if run.record.state is not JobState.PREPARING:
@@ -127,7 +140,7 @@ def prepared(core: Core, worker: Worker, job: str, problem: Failure | None) -> N
     if run.record.state is JobState.PREPARING:
         end(core, run, JobState.FAILED, problem)
         return
-    run.prepared[worker.id] = Prepared.LEFT_OUT
+    run.prepared[worker.id] = Readiness.LEFT_OUT
     run.left_out[worker.id] = problem.message
     core.record(e.Warned(job, f"worker {worker.label} is left out: {problem.message}"))
     fail_if_hopeless(core, run)
@@ -137,7 +150,7 @@ def start_when_prepared(core: Core, run: JobRun) -> None:
     """Let the job run once every worker that was asked is ready, and there is one."""
     if run.record.state is not JobState.PREPARING or not run.prepared:
         return
-    if all(state is Prepared.READY for state in run.prepared.values()):
+    if all(state is Readiness.READY for state in run.prepared.values()):
         core.record(e.JobMoved(run.record.id, JobState.RUNNING))
         move_on(core, run)
 
@@ -176,6 +189,19 @@ def fail_without_kept(core: Core, run: JobRun) -> None:
     gone = kept.missing(run)
     if gone is not None:
         fail(core, run, gone)
+
+
+def fail_if_too_bad(core: Core, run: JobRun) -> bool:
+    """End a job that has put more records aside than it may; a share of them is judged once its first maps are done."""
+    record = run.record
+    limit = record.spec.max_bad
+    if limit is None or not record.bad.kinds:
+        return False
+    failure = record.bad.problem(limit, record.records_in, maps_done=record.stages[0].is_whole)
+    if failure is None:
+        return False
+    end(core, run, JobState.FAILED, failure)
+    return True
 
 
 def fail_if_hopeless(core: Core, run: JobRun) -> None:
@@ -238,7 +264,12 @@ def tell_to_forget(core: Core, worker: Worker, job: str) -> None:
     """Tell a worker that a job is over."""
     record = core.durable.jobs.get(job)
     unclean = record is not None and record.state in {JobState.FAILED, JobState.CANCELLED}
-    core.tell(worker, ForgetJob(job, record.spec.output if record is not None and unclean else ""))
+    told = ForgetJob(job, record.spec.output if record is not None and unclean else "")
+    if record is not None and record.state is JobState.FAILED:
+        told = replace(told, save=record.saved_maps > 0)
+    elif record is not None and record.state is JobState.DONE:
+        told = replace(told, drop=record.spec.resumes)
+    core.tell(worker, told)
 
 
 def fail(core: Core, run: JobRun, message: str, task: str | None = None) -> None:

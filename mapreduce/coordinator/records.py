@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from mapreduce.config import WARNING_CHARS, WARNINGS
 from mapreduce.coordinator.states import ENDED, JobState
 from mapreduce.coordinator.text import clip
+from mapreduce.max_bad import BadTotals
 from mapreduce.plan import EVERY_PART, AttemptId, Done, Failure, JobSpec, TaskId, TaskKind
 
 DIGEST_BYTES = 8  # of each partition in Done.digests
@@ -83,7 +84,11 @@ class Counted:
 
 @dataclass(slots=True)
 class JobRecord:
-    """A job, as it lies in the snapshot. `sequence` orders jobs by submission."""
+    """A job, as it lies in the snapshot. `sequence` orders jobs by submission.
+
+    `saved_maps` and `saved_bytes` are what it has left when it failed, `reused_maps` counts what it has used of another
+    that failed.
+    """
 
     spec: JobSpec
     sequence: int
@@ -97,6 +102,10 @@ class JobRecord:
     records_out: int = 0
     bytes_in: int = 0
     shuffle_bytes: int = 0
+    bad: BadTotals = field(default_factory=BadTotals)
+    saved_maps: int = 0
+    saved_bytes: int = 0
+    reused_maps: int = 0
 
     @property
     def id(self) -> str:
@@ -162,11 +171,14 @@ class JobRecord:
         if stage == self.final:
             self.records_out += sign * done.records_out
         self.shuffle_bytes += sign * done.shuffle_bytes
+        self.reused_maps += sign * done.reused
         counted = self.counted[self.stages[stage].step]
         if sign > 0:
             counted.add(done.counters)
+            self.bad.add(done)
         else:
             counted.subtract(done.counters)
+            self.bad.subtract(done)
 
 
 def new_record(spec: JobSpec, sequence: int) -> JobRecord:

@@ -13,6 +13,7 @@ from mapreduce.protocol.messages import Results, Source
 
 SOURCE_BYTES = 200  # of a source's fixed fields on the wire, generously
 PART_BYTES = 64  # of a named output's part beside its name and types
+FILE_BYTES = 40  # of one of several files of a part
 FRAME_SHARE = CONTROL_FRAME_BYTES // 2  # of a Results message: the estimate may be off, the frame's limit is hard
 
 
@@ -80,4 +81,6 @@ def _length(source: Source) -> int:
     types = sum(len(name) for part in parts for name in (*part.key_types, *part.value_types))
     texts = len(source.attempt.task.job) + len(source.worker) + len(source.address) + len(source.folder)
     named = PART_BYTES * len(outputs) + sum(map(len, outputs))
-    return SOURCE_BYTES + named + 4 * (texts + types) + len(source.done.bounds)
+    files = FILE_BYTES * sum(len(part.files) for part in parts)
+    bad = sum(map(len, source.done.bad))
+    return SOURCE_BYTES + named + files + 4 * (texts + types + bad) + len(source.done.bounds)

@@ -1,7 +1,8 @@
 """Which task goes to which worker: jobs by priority, then in the order they came; tasks in order of index.
 
-A task goes to the least loaded worker that is ready for its job, a later step's map to where its input lies, and a
-retry to a worker where the task has not failed yet, if there is one. The work of a call grows with the number of free
+A task goes to the least loaded worker that is ready for its job, a later step's map to where its input lies, a map
+whose result a failed job has left to where that lies, and a retry to a worker where the task has not failed yet, if
+there is one. The work of a call grows with the number of free
 workers and of tasks given out, never with the size of a job.
 """
 
@@ -12,6 +13,7 @@ from mapreduce.coordinator.core import Core
 from mapreduce.coordinator.job_run import JobRun, Place, Prepared, Running
 from mapreduce.coordinator.roster import Worker
 from mapreduce.coordinator.states import JobState
+from mapreduce.plan import FailureKind, TaskKind
 from mapreduce.protocol.messages import RunAttempt
 
 
@@ -37,8 +39,9 @@ def _serve(core: Core, run: JobRun) -> None:
     while free:
         worker = min(free, key=lambda w: (w.load, w.id))
         place = run.next_task(worker.id)
-        if place is None:
-            return
+        if place is None:  # for this one: what is left may wait for another, which has its result
+            free.remove(worker)
+            continue
         worker = _elsewhere(run, place, worker, free)
         _start(core, run, place, worker)
         if worker.free_slots == 0:
@@ -59,6 +62,9 @@ def _start(core: Core, run: JobRun, place: Place, worker: Worker) -> None:
     record, stage = run.record, place[0]
     number = run.new_number()
     attempt = record.attempt(*place, number)
+    if record.stages[stage].kind is TaskKind.COMMIT and record.spec.max_bad is not None:
+        for earlier in range(stage - 1):
+            results.deliver(core, run, earlier, worker)
     if stage > 0:
         results.deliver(core, run, stage - 1, worker)
     else:
@@ -67,5 +73,6 @@ def _start(core: Core, run: JobRun, place: Place, worker: Worker) -> None:
     core.roster.occupy(worker, attempt)
     # Copies: the totals go on changing, and this message is encoded later.
     previous = tuple(dict(counted.values) for counted in record.counted[: record.stages[stage].step])
-    core.tell(worker, RunAttempt(attempt, previous))
+    has_died = FailureKind.DIED.value in record.stages[stage].failures.get(place[1], ())
+    core.tell(worker, RunAttempt(attempt, previous, careful=has_died, puts_aside=record.spec.max_bad is not None))
     core.touch(record.id)

@@ -129,6 +129,9 @@ def lose(core: Core, worker: Worker, reason: str) -> None:
         end(core, worker, reason)
     core.roster.remove(worker)
     core.record(e.WorkerGone(worker.id, reason))
+    for run in core.runs.values():
+        if run.lose_saved(worker.id):
+            core.feed(run)
     _lose_attempts(core, worker, set(), f"worker {worker.label} was lost: {reason}")
     revocation.lose_results(core, worker.id, set(), f"worker {worker.label} was lost: {reason}")
     for run in tuple(core.runs.values()):

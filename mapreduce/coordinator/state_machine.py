@@ -139,8 +139,8 @@ class Coordinator:
         match message:
             case Inventory():
                 sessions.inventory(core, worker, message)
-            case Prepared(job, problem):
-                jobs.prepared(core, worker, job, problem)
+            case Prepared():
+                jobs.prepared(core, worker, message)
             case AttemptDone(attempt, done):
                 attempts.done(core, worker, attempt, done)
             case AttemptFailed(attempt, failure):

@@ -14,10 +14,13 @@ from mapreduce.coordinator.records import JobRecord
 from mapreduce.coordinator.roster import Worker
 from mapreduce.coordinator.states import JobState
 from mapreduce.coordinator.text import clip
+from mapreduce.max_bad import shown_kinds
 from mapreduce.plan import Failure, StepShape, TaskKind
 from mapreduce.protocol.messages import Jobs, JobStatus, StepStatus, Workers, WorkerStatus
 
 TITLE_BYTES = 200  # of a step's title: MAX_STEPS of them are 10 KB
+CHANGED_BYTES = 100  # of the name of something that has changed since the job that is resumed
+CHANGED_NAMES = 20  # of such names: people read the first few
 PAGE_JOBS = 30  # with 50 steps and a short failure each: below 150 KB
 PAGE_FAILURE_BYTES = 500  # of a failure's message in a page
 PAGE_WORKERS = 40  # with PAGE_RUNNING attempts each: below 150 KB
@@ -56,6 +59,12 @@ def job_status(core: Core, record: JobRecord) -> JobStatus:
         priority=spec.priority,
         log_entries=log.entries if log else 0,
         kept_bytes=_kept_bytes(record),
+        bad=shown_kinds(record.bad.kinds),
+        saved_maps=record.saved_maps,
+        saved_bytes=record.saved_bytes,
+        resumes=spec.resumes,
+        reused_maps=record.reused_maps,
+        changed=tuple(clip(name, CHANGED_BYTES) for name in spec.changed[:CHANGED_NAMES]),
     )
 
 
@@ -152,6 +161,8 @@ def job_page(core: Core, start: int) -> Jobs:
                 submitter=clip(full.submitter, PAGE_FAILURE_BYTES),
                 steps=steps,
                 counters={},
+                changed=(),
+                bad={},
                 warnings=(),
                 failure=failure,
             )

@@ -8,6 +8,7 @@ from mapreduce.config import FAILURE_TEXT_CHARS
 from mapreduce.plan import Failure
 
 ELLIPSIS = " [...]"
+NOTES = 30  # lines that end a failure: bad records by kind, and what to do
 SHORT_TEXT_BYTES = 2_000  # a path, key or record in a failure: as long as a person wants to read
 
 
@@ -46,4 +47,5 @@ def fitting(failure: Failure) -> Failure:
         record=_short(failure.record),
         task=_short(failure.task),
         worker=_short(failure.worker),
+        notes=tuple(clip(note, SHORT_TEXT_BYTES) for note in failure.notes[:NOTES]),
     )

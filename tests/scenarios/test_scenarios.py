@@ -4,12 +4,13 @@ A transcript (`*.txt` here) has commands at the start of a line and, indented be
 `journal` entries, messages `to` a peer, log lines (`complaint`). `#` begins a comment. The commands:
 
     at SECONDS                          time moves on, and a tick comes
-    submit JOB MAPSxREDUCES...          a client submits a job; priority=N, attempts=N, keep=1 and reads=JOB may follow
+    submit JOB MAPSxREDUCES...          a client submits a job; priority=N, attempts=N, keep=1, reads=JOB,
+                                        resumes=JOB and max_bad=N may follow
     cancel JOB | watch JOB | status JOB
     register WORKER [slots=N] [python=VERSION]
     inventory WORKER [running=..] [finished=..] [kept=..] [prepared=..]     attempts as JOB/[STEP:]map0#7
-    prepared WORKER JOB [PROBLEM]
-    done WORKER ATTEMPT [digests=TEXT] [part=TEXT] [NAME=COUNT ...]
+    prepared WORKER JOB [PROBLEM] [saved=INDEX,...]
+    done WORKER ATTEMPT [digests=TEXT] [part=TEXT] [reused=1] [NAME=COUNT ...]
     failed WORKER ATTEMPT KIND [producer=ATTEMPT]
     heartbeat WORKER [sent=N] | leave WORKER
     lose WORKER                         its next message is lost
@@ -28,7 +29,8 @@ import pytest
 from mapreduce.coordinator.entries import decode_entry, encode_entry
 from mapreduce.coordinator.events import Received, Tick
 from mapreduce.coordinator.state_machine import Coordinator
-from mapreduce.plan import AttemptId, Done, Failure, FailureKind, JobSpec, PartInfo, StepShape, TaskId, TaskKind
+from mapreduce.dataflow.saved_use import bitmap
+from mapreduce.plan import AttemptId, Done, Failure, FailureKind, JobSpec, MaxBad, PartInfo, StepShape, TaskId, TaskKind
 from mapreduce.protocol import messages as m
 from mapreduce.protocol.wire import Envelope
 
@@ -118,7 +120,7 @@ class Conversation:
         self.now = float(seconds)
         return self.handle(Tick())
 
-    def do_submit(self, job, *shapes, priority=0, attempts=2, keep="", reads=""):
+    def do_submit(self, job, *shapes, priority=0, attempts=2, keep="", reads="", resumes="", max_bad=""):
         steps = tuple(StepShape(*map(int, shape.split("x"))) for shape in shapes)
         spec = JobSpec(
             job,
@@ -132,6 +134,8 @@ class Conversation:
             keep=bool(keep),
             reads=(reads,) if reads else (),
             reads_at=(0,) if reads else (),
+            resumes=resumes,
+            max_bad=MaxBad(int(max_bad)) if max_bad else None,
         )
         return self.client(m.Submit(spec))
 
@@ -152,15 +156,19 @@ class Conversation:
         jobs = tuple(prepared.split(",")) if prepared else ()
         return self.agent(worker, m.Inventory(attempts(running), attempts(finished), attempts(kept), jobs))
 
-    def do_prepared(self, worker, job, *problem):
+    def do_prepared(self, worker, job, *problem, saved=""):
         failure = Failure(FailureKind.FATAL, " ".join(problem)) if problem else None
-        return self.agent(worker, m.Prepared(job, failure))
+        return self.agent(worker, m.Prepared(job, failure, bitmap(int(n) for n in saved.split(",") if n)))
 
-    def do_done(self, worker, attempt, digests="", part="", **counters):
+    def do_done(self, worker, attempt, digests="", part="", reused="", **counters):
         info = PartInfo(1, 1, part) if part else None
         counts = {name: int(value) for name, value in counters.items()}
         return self.agent(
-            worker, m.AttemptDone(parse_attempt(attempt), Done(digests=digests.encode(), part=info, counters=counts))
+            worker,
+            m.AttemptDone(
+                parse_attempt(attempt),
+                Done(digests=digests.encode(), part=info, counters=counts, reused=bool(reused)),
+            ),
         )
 
     def do_failed(self, worker, attempt, kind, producer=None):

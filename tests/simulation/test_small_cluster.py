@@ -8,7 +8,11 @@ import pytest
 from simulated import Agent, Simulation
 from simulated_agent import RealAgent
 
-from mapreduce.coordinator import kept, revocation
+from mapreduce.coordinator import kept, revocation, scheduling
+from mapreduce.coordinator.job_run import JobRun
+from mapreduce.protocol.messages import RunAttempt
+from workers import killers
+from workers.killers import Hunt
 
 SCHEDULES = 300
 
@@ -38,14 +42,32 @@ def test_jobs_finish_after_faults_and_nothing_is_committed_twice(block, agent_ty
         (revocation, "compare", True),
         (kept, "missing", None),
         (kept, "are_there", True),
+        (JobRun, "lose_saved", False),
     ],
-    ids=["lose_results", "compare", "missing", "are_there"],
+    ids=["lose_results", "compare", "missing", "are_there", "lose_saved"],
 )
 def test_a_planted_defect_is_found(module, rule, broken, monkeypatch):
     """Without a rule (that lost results are taken back, say, or repeated ones are compared) a seed soon fails."""
     monkeypatch.setattr(module, rule, lambda *_: broken)
     with pytest.raises((AssertionError, KeyError)):
         run_all(range(SCHEDULES), Agent)
+
+
+def careless(attempt, previous, **_care):
+    """What a coordinator without memory of deaths would say."""
+    return RunAttempt(attempt, previous)
+
+
+@pytest.mark.parametrize(
+    ("owner", "rule", "broken"),
+    [(Hunt, "done", lambda _hunt: False), (killers, "KILLS_ON_ONE", 1), (scheduling, "RunAttempt", careless)],
+    ids=["done", "KILLS_ON_ONE", "careful"],
+)
+def test_a_planted_defect_of_the_hunt_is_found(owner, rule, broken, monkeypatch):
+    """Were the search's own results taken, one kill enough, or nobody careful, a seed with killing records fails."""
+    monkeypatch.setattr(owner, rule, broken)
+    with pytest.raises(AssertionError):
+        run_all(range(1, SCHEDULES, 2), RealAgent)
 
 
 def test_the_same_seed_gives_the_same_journal():

@@ -6,6 +6,8 @@ Safety is checked at every step; at the end every job must have ended, with the 
 import random
 import zlib
 
+from simulated_killers import killers_of
+
 from mapreduce.coordinator.durable import Durable
 from mapreduce.coordinator.entries import (
     Committed,
@@ -18,7 +20,19 @@ from mapreduce.coordinator.entries import (
 )
 from mapreduce.coordinator.events import Received, Tick
 from mapreduce.coordinator.state_machine import Coordinator
-from mapreduce.plan import EVERY_PART, AttemptId, Done, Failure, FailureKind, JobSpec, PartInfo, StepShape, TaskKind
+from mapreduce.dataflow.saved_use import bitmap
+from mapreduce.plan import (
+    EVERY_PART,
+    AttemptId,
+    Done,
+    Failure,
+    FailureKind,
+    JobSpec,
+    MaxBad,
+    PartInfo,
+    StepShape,
+    TaskKind,
+)
 from mapreduce.protocol import messages as m
 from mapreduce.protocol.wire import Envelope, decode, encode
 
@@ -81,7 +95,7 @@ class Agent:
         elif roll < 0.03:
             outcome = m.AttemptFailed(attempt, Failure(FailureKind.DISK, "disk full"))
         else:
-            outcome = m.AttemptDone(attempt, self.sim.result(attempt))
+            outcome = m.AttemptDone(attempt, self.sim.result(attempt, self.worker))
             self.sim.made.add((self.worker, attempt))
         self.outcomes[attempt] = outcome
         self.send(outcome)
@@ -118,7 +132,7 @@ class Agent:
         match message:
             case m.PrepareJob(job):
                 self.prepared.add(job)
-                self.send(m.Prepared(job))
+                self.send(m.Prepared(job, saved=bitmap(self.sim.saved_on(self.worker, job))))
             case m.Results(job, step, of_maps, sources):
                 for source in sources:
                     self.sources[job, step, of_maps, source.attempt.task.index] = source
@@ -163,6 +177,9 @@ class Simulation:
         self.double = self.random.choice([0.0, 0.05])
         self.trouble = self.random.choice([0.0, 0.005, 0.02])
         self.wild = self.random.choice([0.0, 0.0, 0.5])  # how often a map of the first step makes other records
+        self.chances = random.Random(~seed)  # of what came later, so that seeds stay what they were
+        self.killing = bool(seed % 2) and getattr(agent_type, "has_processes", False)  # whether some records kill
+        self.reused = set()  # the attempts that took what a failed job had left
         self.content, self.read = {}, {}  # by attempt: what it made, by partition; what it read, by its source
         self.agents = [self.new_agent(f"host{n}".encode()) for n in range(self.random.choice([1, 2, 3, 4]))]
         self.specs = {}
@@ -180,6 +197,10 @@ class Simulation:
         code = "c" * 64 if warm else blobs[0]
         output = "" if kept.get("keep") else f"/out{n}"
         steps = steps or self.random.choice(SHAPES)
+        if not kept and self.chances.random() < 0.5:
+            kept = {"resumes": "before"}
+        if self.killing:
+            kept |= {"max_bad": MaxBad(1_000_000)}
         self.specs[job] = JobSpec(job, "n", steps, code, *blobs, output, 1, priority=n, warm=warm, **kept)
         return job
 
@@ -227,18 +248,28 @@ class Simulation:
 
     # ---- what attempts read and make
 
-    def result(self, attempt):
+    def saved_on(self, worker, job):
+        """The map tasks of a job whose results an earlier, failed one has left on a worker."""
+        spec = self.specs[job]
+        maps = spec.steps[0].maps if spec.resumes else 0
+        return {index for index in range(maps) if zlib.crc32(f"{worker}/{job}/{index}".encode()) % 2}
+
+    def result(self, attempt, worker):
         task = attempt.task
+        first = task.step == 0 and task.kind is TaskKind.MAP
+        reused = first and task.index in self.saved_on(worker, task.job)
+        if reused:
+            self.reused.add(attempt)
         read = sorted(self.read[attempt].values())
         reduces = self.specs[task.job].steps[task.step].reduces if task.kind is TaskKind.MAP else 0
-        wild = task.step == 0 and task.kind is TaskKind.MAP
         made = self.content[attempt] = [
-            f"{zlib.crc32(repr((task, place, read, self.chance() if wild else 0)).encode()):08x}"
+            f"{zlib.crc32(repr((task, place, read, self.chance() if first else 0)).encode()):08x}"
             for place in range(reduces or 1)
         ]
         digests = "".join(made).encode() if reduces else b""
         part = None if digests or task.kind is TaskKind.COMMIT else PartInfo(1, 1, made[0])
-        return Done(records_in=1, records_out=1, runs=1, digests=digests, part=part, counters={"tasks": 1})
+        counters = {"tasks": 1}
+        return Done(records_in=1, records_out=1, runs=1, digests=digests, part=part, counters=counters, reused=reused)
 
     def chance(self):
         return self.random.choice([1, 2]) if self.wild and self.random.random() < self.wild else 0
@@ -453,11 +484,18 @@ class Simulation:
             if record.failure is not None:  # four full disks in a row are a fair end
                 wild = self.wild and "is not deterministic" in record.failure.message
                 gone = any(map(self.has_failed, spec.reads)) and "kept result" in record.failure.message
-                assert wild or gone or record.failure.kind in {FailureKind.DISK, FailureKind.DIED}, record.failure
+                fair = {FailureKind.DISK} if self.killing else {FailureKind.DISK, FailureKind.DIED}
+                assert wild or gone or record.failure.kind in fair, record.failure
                 continue
             assert record.state == "done", detail
+            taken = {AttemptId(task, number) for task, number in self.commits.items()} & self.reused
+            assert record.reused_maps == sum(attempt.task.job == job for attempt in taken)
             counted = [c.values.get("tasks", 0) for c in record.counted]
             expected = [s.maps + s.reduces for s in spec.steps]
             expected[-1] += not spec.keep  # the job commit
             assert counted == expected, "each committed attempt counts once"
+            if self.killing:
+                tasks = [task for task in self.commits if task.job == job]
+                killed = sum(len(killers_of(task)) for task in tasks)
+                assert sum(record.bad.kinds.values()) == killed, "each record that kills is put aside once"
         assert self.replayed().to_plain() == self.core.core.durable.to_plain()

@@ -1,13 +1,16 @@
 """The real agents' state machine in the simulation, with modelled task processes and disks."""
 
 from simulated import FAULTS_S, VERSIONS
+from simulated_killers import killed_at, with_bad
 
+from mapreduce.dataflow.saved_use import bitmap
 from mapreduce.plan import Failure, FailureKind, TaskKind
 from mapreduce.protocol import messages as m
 from mapreduce.protocol import plain, wire
 from workers import agent_events as w
 from workers import task_messages as t
 from workers.agent_state import AgentState
+from workers.killers import Mark
 
 
 class Process:
@@ -16,7 +19,7 @@ class Process:
     def __init__(self):
         self.job = self.code = ""
         self.sources = {}
-        self.attempt = None
+        self.attempt = self.order = None
         self.dying = False
 
     def add(self, packed):
@@ -28,6 +31,8 @@ class Process:
 
 class RealAgent:
     """An `AgentState` whose effects are carried out by models. `kept` are the attempts whose files are there."""
+
+    has_processes = True
 
     def __init__(self, sim, identity, worker):
         self.sim, self.identity, self.worker, self.slots = sim, identity, worker, sim.random.choice([1, 2, 3])
@@ -86,7 +91,8 @@ class RealAgent:
             return t.TaskFailed(attempt, Failure(FailureKind.DISK, "disk full"))
         self.sim.made.add((self.worker, attempt))
         self.kept.add(attempt)
-        return t.TaskDone(attempt, self.sim.result(attempt))
+        done = self.sim.result(attempt, self.worker)
+        return t.TaskDone(attempt, with_bad(process.order, done) if self.sim.killing else done)
 
     def perform(self, effects):
         for effect in effects:
@@ -136,9 +142,14 @@ class RealAgent:
                     process.add(one)
             case t.ProbeJob(job):
                 assert process.job == job
-                self.later(w.ProcessSaid(number, t.JobProbed(job, "/out")))
+                self.later(w.ProcessSaid(number, t.JobProbed(job, "/out", saved=self.saved(job))))
             case t.Run(attempt, previous):
+                process.order = message
                 self.run(number, process, attempt, previous)
+
+    def saved(self, job):
+        """What the process finds of the job that this one resumes."""
+        return bitmap(self.sim.saved_on(self.worker, job))
 
     def run(self, number, process, attempt, previous):
         assert process.job == attempt.task.job
@@ -148,6 +159,12 @@ class RealAgent:
         busy = [p.attempt for p in self.processes.values() if p.attempt is not None and not p.dying]
         assert len(busy) <= self.slots, f"{self.worker} has {self.slots} slots: {busy}"
         fatal = attempt.task.kind is not TaskKind.COMMIT and self.sim.now < FAULTS_S and self.sim.random.random() < 0.02
+        mark = killed_at(process.order) if self.sim.killing else False
         if fatal:
-            self.later(w.ProcessEnded(number, "signal SIGKILL"), (0.5, 2.0))
+            place, many = self.sim.random.randrange(100, 1 << 30), self.sim.random.choice([1, 64])
+            chance = Mark(place, many) if process.order.careful else None
+            self.later(w.ProcessEnded(number, "signal SIGKILL", chance), (0.5, 2.0))
+        if mark is not False:
+            self.later(w.ProcessEnded(number, "signal SIGSEGV", mark), (0.0, 0.25))
+            return
         self.later(w.ProcessSaid(number, t.TaskDone(attempt, pinned)), (0.0, 0.5, 2.0))

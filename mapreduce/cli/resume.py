@@ -1,0 +1,65 @@
+"""`mapreduce resume`: a failed job again, with what it has left."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mapreduce.cli.options import example, job_options, refuse_empty
+from mapreduce.cli.run import outputs_summary, run_request
+
+if TYPE_CHECKING:
+    from mapreduce.resuming import Resumption
+
+
+@click.command(epilog=example("mapreduce resume last", "mapreduce resume word_count-2026 --max-bad 10"))
+@click.argument("job", metavar="ID")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False),
+    callback=refuse_empty,
+    help="Another folder for the results, or its URL.",
+)
+@click.option("-j", "--slots", type=click.IntRange(min=1), help="Tasks at a time, on this machine.")
+@job_options
+def resume(*, job: str, output: str | None, slots: int | None, options: dict[str, Any]) -> int:
+    """Run a failed job again, using its map results.
+
+    ID is a job's id, a unique beginning of one, or `last`. It runs as it did and where it did, with the same inputs and
+    output; options that you give here take the place of those given then. The job's file is read again: map results
+    are used where nothing that they depend on has changed, which is said at the end.
+
+    Map results of a failed job are kept for 7 days, by the workers that made them; those of jobs on this machine lie
+    among the temporary files.
+    """
+    from mapreduce.history import find, remove  # noqa: PLC0415 - imports what --help has no use for
+    from mapreduce.resuming import resumption, where_it_was  # noqa: PLC0415 - as above
+
+    entry = find(job)
+    found = resumption(entry, {**options, "output": output, "slots": slots}, alone=True)
+    with where_it_was(found.cwd):
+        if found.runner == "cluster":
+            _on_cluster(found)
+        else:
+            run_request(found.request, found.runner)
+    remove(entry.job)
+    return 0
+
+
+def _on_cluster(found: Resumption) -> None:
+    from mapreduce.progress import display_for, summary  # noqa: PLC0415 - as above
+    from mapreduce.runners.cluster import Submission  # noqa: PLC0415 - as above
+
+    display = display_for(sys.stderr)
+    try:
+        submission = Submission(found.coordinator, found.request)
+        submission.submit(display)
+        display.notice(f"submitted {submission.job}")
+        status = submission.wait(display)
+    finally:
+        display.close()
+    lines = summary(status, status.elapsed_s, status.output) + outputs_summary(status.output)
+    click.echo("\n".join(lines), err=True)
