@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mapreduce.aggregators import Aggregator, Count, Max, Mean, Min, Sum, Variance
-    from mapreduce.api import main, run, submit
+    from mapreduce.api import main, read, run, submit
+    from mapreduce.check.api import check_job
     from mapreduce.cluster import Cluster
     from mapreduce.dataflow.context import Context
     from mapreduce.errors import (
@@ -32,19 +33,21 @@ if TYPE_CHECKING:
         RecordError,
         UsageError,
     )
-    from mapreduce.formats import Csv, Files, JsonLines, Parquet, Records, Text
+    from mapreduce.formats import Arrow, Csv, Files, FixedLength, JsonLines, Msgpack, Parquet, Records, Text
     from mapreduce.job import Input, Job, Step
     from mapreduce.joins import Join
     from mapreduce.keeping import Collect, First, Sample, TopK
     from mapreduce.kept import Kept
     from mapreduce.partitioners import ListPartitioner, RangePartitioner
-    from mapreduce.result import JobHandle, Result
+    from mapreduce.result import JobHandle, Output, Result
+    from mapreduce.resuming import resume
     from mapreduce.sketches import Distinct, Quantiles
 
 
 _PLACES = {
     "mapreduce.aggregators": ("Aggregator", "Count", "Max", "Mean", "Min", "Sum", "Variance"),
-    "mapreduce.api": ("main", "run", "submit"),
+    "mapreduce.api": ("main", "read", "run", "submit"),
+    "mapreduce.check.api": ("check_job",),
     "mapreduce.cluster": ("Cluster",),
     "mapreduce.dataflow.context": ("Context",),
     "mapreduce.errors": (
@@ -59,19 +62,21 @@ _PLACES = {
         "RecordError",
         "UsageError",
     ),
-    "mapreduce.formats": ("Csv", "Files", "JsonLines", "Parquet", "Records", "Text"),
+    "mapreduce.formats": ("Arrow", "Csv", "Files", "FixedLength", "JsonLines", "Msgpack", "Parquet", "Records", "Text"),
     "mapreduce.job": ("Input", "Job", "Step"),
     "mapreduce.joins": ("Join",),
     "mapreduce.keeping": ("Collect", "First", "Sample", "TopK"),
     "mapreduce.kept": ("Kept",),
     "mapreduce.partitioners": ("ListPartitioner", "RangePartitioner"),
     "mapreduce.sketches": ("Distinct", "Quantiles"),
-    "mapreduce.result": ("JobHandle", "Result"),
+    "mapreduce.result": ("JobHandle", "Output", "Result"),
+    "mapreduce.resuming": ("resume",),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 
 __all__ = [
     "Aggregator",
+    "Arrow",
     "Cluster",
     "Collect",
     "Context",
@@ -81,6 +86,7 @@ __all__ = [
     "Distinct",
     "Files",
     "First",
+    "FixedLength",
     "Input",
     "InputError",
     "Job",
@@ -96,6 +102,8 @@ __all__ = [
     "Max",
     "Mean",
     "Min",
+    "Msgpack",
+    "Output",
     "OutputError",
     "PackagingError",
     "Parquet",
@@ -111,7 +119,10 @@ __all__ = [
     "TopK",
     "UsageError",
     "Variance",
+    "check_job",
     "main",
+    "read",
+    "resume",
     "run",
     "submit",
 ]

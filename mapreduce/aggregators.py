@@ -22,7 +22,11 @@ class Aggregator(Generic[V_contra, S, R_co]):
 
     States travel between processes, so they are plain values (or picklable). States of one key are merged in the order
     of the values; `merge` may change and return its first argument, `add` likewise. All four must be pure otherwise.
+
+    One that says `commutative = True` is held to it by `mapreduce check`: its results must not depend on their order.
     """
+
+    commutative: ClassVar[bool] = False
 
     def create(self, value: V_contra) -> S:
         """The state of one value."""

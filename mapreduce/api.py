@@ -6,24 +6,27 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 from mapreduce.config import DEFAULT_LISTEN
 from mapreduce.errors import JobCancelled, JobFailed, UsageError
+from mapreduce.format_text import read_formats
 from mapreduce.input_arguments import Paths, lasting_paths, read_paths
 from mapreduce.notebook_display import listening
 from mapreduce.request import Request
-from mapreduce.result import JobHandle, Result
+from mapreduce.result import JobHandle, Output, Result
 from mapreduce.side_files import Files, read_files
+from mapreduce.urls import place, whole_place
 
 if TYPE_CHECKING:
     from mapreduce.client import Listener
+    from mapreduce.formats import Format
     from mapreduce.job import Job
     from mapreduce.protocol.messages import JobStatus
 
 Inputs = Paths | Mapping[str, Paths]
+InputFormat: TypeAlias = "Format | str | Mapping[str, Format | str] | None"
 P = ParamSpec("P")
 R = TypeVar("R")
 RUNNERS = ("local", "inline", "cluster")
@@ -52,10 +55,13 @@ def run(
     params: Mapping[str, Any] | None = None,
     reducers: int | None = None,
     split_size: int | str | None = None,
+    input_format: InputFormat = None,
     overwrite: bool = False,
     runner: str = "local",
     coordinator: str | None = None,
     output_format: str | None = None,
+    part_size: int | str | None = None,
+    max_bad: int | str | None = None,
     encoding: str | None = None,
     encoding_errors: str | None = None,
     files: Files | None = None,
@@ -65,11 +71,13 @@ def run(
 
     `job` is a Job, a module with a `mapper` or a `job`, or a target such as "jobs/word_count.py". `inputs` are files,
     folders and globs, or the Result of a former run; for a job with several inputs a dict of them by their names. With
-    `output` the records are written there, as the job or `output_format` says (tsv, jsonl, parquet), and
-    `result.output` names it; without, they are kept with their exact types in a temporary folder that goes away with
-    the Result. `slots` is how many tasks run at a time (default: the usable processors), `split_size` bytes or text
-    such as "16MB". `files` (a list of paths, or a dict from names to paths) travel with the job, whose functions find
-    them in `ctx.files`.
+    `output` the records are written there, as the job or `output_format` says (see Job; with `part_size` in files of
+    about so many bytes), and `result.output` names it; without, they are kept with their exact types in a temporary
+    folder that goes away with the Result. `slots` is how many tasks run at a time (default: the usable processors),
+    `split_size` bytes or text such as "16MB". `input_format` is read in place of the job's own: a format such as Csv(),
+    a text such as "csv" (as on the command line), or a dict of these by the inputs' names. `files` (a list of paths, or
+    a dict from names to paths) travel with the job, whose functions find them in `ctx.files`. With `max_bad`, a number
+    of records or a share of them such as "1%", bad records are put aside (`result.bad`) before the job fails.
 
     `runner` is "local" (an embedded cluster), "inline" (this process: for a debugger) or "cluster" (the one at
     `coordinator`, or MAPREDUCE_COORDINATOR; `output` is needed then). `progress` shows how it goes: a bar in
@@ -79,16 +87,19 @@ def run(
     """
     if runner not in RUNNERS:
         raise UsageError(f"runner must be one of {', '.join(RUNNERS)}, not {runner!r}")
-    if output is None and output_format is not None:
-        raise UsageError("output_format= is for output=: without a folder the records keep their exact types")
+    if output is None:
+        refuse_without_folder(output_format=output_format, part_size=part_size)
     request = Request(
         job=job,
         inputs=read_paths(inputs),
-        output="" if output is None else str(Path(output).absolute()),
+        output="" if output is None else whole_place(output),
         params=_read_params(params),
         reducers=reducers,
         split_size=split_size,
+        input_format=read_formats(input_format),
         output_format=output_format,
+        part_size=part_size,
+        max_bad=max_bad,
         overwrite=overwrite,
         encoding=encoding,
         encoding_errors=encoding_errors,
@@ -101,7 +112,7 @@ def run(
                 raise UsageError("a job on a cluster needs an output folder that all workers see: give output=")
             return _run_on_cluster(coordinator_address(coordinator), request, listener)
         if output is not None:
-            return Result(execute(request, runner, listener), Path(request.output))
+            return Result(execute(request, runner, listener), place(request.output))
         return result_in_memory(request, lambda wanted: execute(wanted, runner, listener))
 
 
@@ -115,8 +126,11 @@ def submit(
     params: Mapping[str, Any] | None = None,
     reducers: int | None = None,
     split_size: int | str | None = None,
+    input_format: InputFormat = None,
     overwrite: bool = False,
     output_format: str | None = None,
+    part_size: int | str | None = None,
+    max_bad: int | str | None = None,
     encoding: str | None = None,
     encoding_errors: str | None = None,
     files: Files | None = None,
@@ -134,11 +148,14 @@ def submit(
     request = Request(
         job=job,
         inputs=lasting_paths(inputs),
-        output=str(Path(output).absolute()),
+        output=whole_place(output),
         params=_read_params(params),
         reducers=reducers,
         split_size=split_size,
+        input_format=read_formats(input_format),
         output_format=output_format,
+        part_size=part_size,
+        max_bad=max_bad,
         overwrite=overwrite,
         encoding=encoding,
         encoding_errors=encoding_errors,
@@ -148,6 +165,28 @@ def submit(
     submission = Submission(coordinator_address(coordinator), request)
     submission.submit(SilentListener())
     return JobHandle(submission.job, submission.address)
+
+
+def refuse_without_folder(**given: Any) -> None:
+    """Refuse options that are about the files of an output: without a folder for them the records are kept as such."""
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(f"{option}= is for output=: without a folder the records keep their exact types")
+
+
+@to_the_point
+def read(output: str | os.PathLike[str]) -> Output:
+    """Give what a job has written to its output folder (or its URL), or to the folder of one of its named outputs.
+
+    Iterate over its (key, value) pairs, or take `to_polars()`. Columns of one type come back as that type, as far as
+    the format can say it; nothing is ever unpickled. Raises OutputError if there is no finished output, and while it is
+    gone through for a part that is missing or not what the job wrote.
+    """
+    from mapreduce.dataflow.manifest import read_manifest  # noqa: PLC0415 - keeps `import mapreduce` light
+
+    folder = place(whole_place(output))
+    read_manifest(folder)
+    return Output(folder)
 
 
 def _read_params(params: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -194,7 +233,7 @@ def _run_on_cluster(address: str, request: Request, listener: Listener) -> Resul
 
     submission = Submission(address, request)
     submission.submit(listener)
-    return Result(submission.wait(listener), Path(request.output))
+    return Result(submission.wait(listener), place(request.output))
 
 
 def result_in_memory(request: Request, run_it: Callable[[Request], JobStatus]) -> Result:

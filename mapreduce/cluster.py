@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping
-from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from mapreduce.api import Inputs, result_in_memory, to_the_point
+from mapreduce.api import InputFormat, Inputs, refuse_without_folder, result_in_memory, to_the_point
 from mapreduce.errors import UsageError
+from mapreduce.format_text import read_formats
 from mapreduce.input_arguments import read_paths
 from mapreduce.kept import Kept
 from mapreduce.notebook_display import listening
@@ -18,6 +18,7 @@ from mapreduce.request import Request
 from mapreduce.result import Result
 from mapreduce.runners.warm import WarmRunner
 from mapreduce.side_files import Files, read_files
+from mapreduce.urls import place, whole_place
 
 if TYPE_CHECKING:
     from mapreduce.job import Job
@@ -66,6 +67,7 @@ class Cluster:
         params: Mapping[str, Any] | None = None,
         reducers: int | None = None,
         split_size: int | str | None = None,
+        input_format: InputFormat = None,
         encoding: str | None = None,
         encoding_errors: str | None = None,
         files: Files | None = None,
@@ -82,8 +84,11 @@ class Cluster:
         params: Mapping[str, Any] | None = None,
         reducers: int | None = None,
         split_size: int | str | None = None,
+        input_format: InputFormat = None,
         overwrite: bool = False,
         output_format: str | None = None,
+        part_size: int | str | None = None,
+        max_bad: int | str | None = None,
         encoding: str | None = None,
         encoding_errors: str | None = None,
         files: Files | None = None,
@@ -101,8 +106,11 @@ class Cluster:
         params: Mapping[str, Any] | None = None,
         reducers: int | None = None,
         split_size: int | str | None = None,
+        input_format: InputFormat = None,
         overwrite: bool = False,
         output_format: str | None = None,
+        part_size: int | str | None = None,
+        max_bad: int | str | None = None,
         encoding: str | None = None,
         encoding_errors: str | None = None,
         files: Files | None = None,
@@ -114,26 +122,30 @@ class Cluster:
         With `keep` the results stay on the workers' disks, and a Kept is given, which may be an input of other jobs of
         this Cluster.
         """
-        if keep and (output is not None or overwrite or output_format is not None):
+        if keep and (output is not None or overwrite or output_format is not None or part_size is not None):
             raise UsageError(
-                "with keep=True the results stay with the workers: leave out output=, overwrite= and output_format="
+                "with keep=True the results stay with the workers: leave out output=, overwrite=, output_format= and "
+                "part_size="
             )
         if output is None and self._runner.coordinator is not None and not keep:
             raise UsageError(
                 "a job on a cluster needs an output folder that all workers see: give output= (or keep=True, to leave "
                 "the results with the workers)"
             )
-        if output is None and output_format is not None:
-            raise UsageError("output_format= is for output=: without a folder the records keep their exact types")
+        if output is None:
+            refuse_without_folder(output_format=output_format, part_size=part_size)
         request = Request(
             job=job,
             inputs=read_paths(inputs, self._runner),
-            output="" if output is None else str(Path(output).absolute()),
+            output="" if output is None else whole_place(output),
             params=dict(params or {}),
             reducers=reducers,
             split_size=split_size,
+            input_format=read_formats(input_format),
             overwrite=overwrite,
             output_format=output_format,
+            part_size=part_size,
+            max_bad=max_bad,
             encoding=encoding,
             encoding_errors=encoding_errors,
             files=read_files(files),
@@ -144,4 +156,4 @@ class Cluster:
                 return Kept(self._runner.run(request, listener), self._runner)
             if output is None:
                 return result_in_memory(request, lambda wanted: self._runner.run(wanted, listener))
-            return Result(self._runner.run(request, listener), Path(request.output))
+            return Result(self._runner.run(request, listener), place(request.output))

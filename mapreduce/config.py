@@ -38,6 +38,8 @@ LOG_BYTES_PER_ATTEMPT = 64 << 10  # of what user code prints, kept at the coordi
 LOG_BYTES_PER_JOB = 4 << 20
 
 KEPT_IDLE_S = 3600.0  # then a kept result that nobody reads ends: people come back from lunch, dead clients do not
+SAVED_DAYS = 7  # that a failed job's map results are kept: what fails on Friday night is looked at by Monday
+SAVED = "saved"  # the folder for them, in a worker's scratch folder
 JOBS_REMEMBERED = 1000  # ended jobs that `jobs` lists
 SNAPSHOT_ENTRIES = 5000  # journal entries between snapshots: a replay of so many takes well under a second
 FETCH_PIECE_BYTES = 1 << 20  # what one fetch request asks for at most: a block

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from mapreduce.calls import Call, title_of
 from mapreduce.errors import PackagingError
-from mapreduce.formats import Csv, Files, Format, JsonLines, Parquet, Records
+from mapreduce.formats import Columnar, Csv, Files, FixedLength, Format, JsonLines, Msgpack, Parquet, Records
+from mapreduce.identity import unjudged
 from mapreduce.job import Job, StepPlan
 from mapreduce.joins import Join
 from mapreduce.package import package_of
@@ -57,7 +58,8 @@ class JobDescription:
     `inputs` are (name, format), the name "" for one alone; `outputs` too, the results' first, named "". `modules` are
     (name, path) of the sources that travel; `packages` must be on each worker.
 
-    `by_value` says that the job itself travels as a pickle; `problem` why it cannot travel, or "".
+    `resume` says which edits let a failed job's map results be used again. `by_value` says that the job itself travels
+    as a pickle; `problem` why it cannot travel, or "".
     """
 
     name: str
@@ -68,7 +70,9 @@ class JobDescription:
     outputs: tuple[tuple[str, str], ...]
     reducers: int | None
     split_size: int | None
+    part_size: int | None
     seed: int
+    resume: str
     modules: tuple[tuple[str, str], ...]
     packages: tuple[str, ...]
     by_value: bool
@@ -91,7 +95,9 @@ class JobDescription:
         lines += [f"output      {f'{name}: ' if name else ''}{text}" for name, text in self.outputs]
         lines.append(f"reducers    {self.reducers or 'from the size of the input'}")
         lines.append(f"split size  {f'{self.split_size:,} bytes' if self.split_size else 'from the size of the input'}")
+        lines += [f"part size   about {self.part_size:,} bytes a file"] if self.part_size else []
         lines.append(f"seed        {self.seed}")
+        lines.append(f"resume      {self.resume}")
         lines += ["", "code that travels" + (": a pickle of the job" if self.by_value else "")]
         lines += [f"  {name}  {path}" for name, path in self.modules]
         if not self.modules and not self.by_value:
@@ -128,12 +134,26 @@ def describe_job(loaded: Job | LoadedTarget) -> JobDescription:
         outputs=(("", job.output), *job.outputs.items()),
         reducers=job.reducers,
         split_size=job.split_size,
+        part_size=job.part_size,
         seed=job.seed,
+        resume=_describe_resume(job),
         modules=modules,
         packages=packages,
         by_value=by_value,
         problem=problem,
     )
+
+
+def _describe_resume(job: Job) -> str:
+    first = job.resolved[0]
+    if len(job.resolved) == 1 and first.map_only:
+        return "there are no map results to keep: they are the output"
+    reason, unknown = unjudged(first)
+    if unknown:
+        return f"a failed job's map results are not used again, since nobody can tell what they depend on: {reason}"
+    if reason:
+        return f"a failed job's map results are used again while no code changes ({reason})"
+    return "a failed job's map results are used again while nothing changes that they depend on"
 
 
 def _describe_step(plan: StepPlan) -> StepDescription:
@@ -186,12 +206,20 @@ def _describe_format(given: Format | None, job: Job) -> str:
             return "whole files, as bytes"
         case Files():
             return f"whole files, as text, {text}"
-        case Csv(header=header, separator=separator):
-            return f"CSV, {'the first record names the columns' if header else 'no header'}, {separator!r}, {text}"
-        case JsonLines():
-            return f"JSON lines, {text}"
-        case Parquet(columns=columns):
-            return f"Parquet, {'all columns' if columns is None else ', '.join(columns)}"
+        case Csv(header=header, separator=separator, quoted_newlines=quoted, columns=columns):
+            about = "the first record names the columns" if header else "no header"
+            about += "" if columns is None else f", of which {', '.join(columns)} are read"
+            about += "" if quoted else ", cut at lines"
+            return f"CSV, {about}, {separator!r}, {text}"
+        case JsonLines(nan=nan):
+            return f"JSON lines, {'with NaN and Infinity, ' if nan else ''}{text}"
+        case Columnar(columns=columns):
+            name = "Parquet" if isinstance(given, Parquet) else "Arrow IPC"
+            return f"{name}, {'all columns' if columns is None else ', '.join(columns)}"
+        case Msgpack():
+            return "msgpack objects"
+        case FixedLength(length=length, skip=skip):
+            return f"records of {length:,} bytes each" + (f", behind {skip:,} bytes of each file" if skip else "")
         case Records():
             return "typed records of a former job"
         case _:

@@ -6,6 +6,7 @@ do. Exceptions never cross a process border as objects: they cross as a `plan.Fa
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -14,11 +15,26 @@ if TYPE_CHECKING:
     from mapreduce.plan import AttemptId, Failure
 
 
+SECRET = re.compile(  # in the text of a URL: a password, or the value of a parameter that is named like a secret
+    r"(?<=://)([^\s/?#@:]*:)[^\s/?#@]*(?=@)"
+    r"|([?&;][^\s=&;]*(?:sig|token|secret|passw|pwd|auth|credential|key)[^\s=&;]*=)[^\s&;#'\"<>]+",
+    re.IGNORECASE,
+)
+
+
+def without_secrets(text: str) -> str:
+    """Give a text as it may be shown: passwords and tokens in URLs are stars."""
+    return SECRET.sub(lambda found: f"{found[1] or found[2]}***", text)
+
+
 class MapReduceError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose. What is shown of one has no secrets of URLs in it."""
 
     # IPython asks an error for this, and shows these lines in place of a traceback: `notebook.show_errors` sets it.
     _render_traceback_: ClassVar[Callable[[MapReduceError], list[str]]]
+
+    def __str__(self) -> str:
+        return without_secrets(super().__str__())
 
 
 class UsageError(MapReduceError):
@@ -39,6 +55,14 @@ class InputError(UsageError):
 
 class OutputError(UsageError):
     """The output folder cannot be used."""
+
+
+class StoreError(UsageError):
+    """A store (S3, HTTP, ...) refuses, or cannot be used as things are set up here; names the URL."""
+
+
+class StoreUnavailable(StoreError):
+    """A store did not answer as it should in several tries: from another worker, or later, it may."""
 
 
 class CoordinatorUnreachable(UsageError):

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Concatenate
 
 from mapreduce.aggregators import Aggregator
 from mapreduce.errors import JobDefinitionError
-from mapreduce.formats import Format, check_output_format
+from mapreduce.formats import Format
 from mapreduce.joins import Join
+from mapreduce.output_formats import check_output_format
 from mapreduce.parameters import Parameter, merge_parameters
 from mapreduce.partitioners import KeyPartitioner
 from mapreduce.plan import OUTPUT_NAME
@@ -44,7 +45,7 @@ SPLIT_BYTES = 1 << 40  # a terabyte: larger is surely a slip of the unit
 NAMED_OUTPUTS = 100  # of a job: each is an open file in every task that writes the results
 ENCODING_ERRORS = ("strict", "replace", "skip")
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_OPTIONS = ("name", "reducers", "split_size", "seed", "encoding", "encoding_errors", "output", "outputs")
+_OPTIONS = ("name", "reducers", "split_size", "seed", "encoding", "encoding_errors", "output", "outputs", "part_size")
 
 
 class Job:
@@ -54,8 +55,10 @@ class Job:
     bytes, or text such as "16MB" (from the input's size if None). `seed` is for `ctx.random`. `encoding` is that of
     text input, `encoding_errors` one of strict, replace, skip.
 
-    `output` is the format of the results, tsv, jsonl or parquet. `outputs` names further ones, `{"errors": "jsonl"}`:
-    sub-folders that the functions of the last step write to, `ctx.outputs["errors"].write(key, value)`.
+    `output` is the format of the results: tsv, jsonl, csv, parquet, arrow, msgpack or text, those of lines and msgpack
+    also compressed, as in "jsonl.gz". `outputs` names further ones, `{"errors": "jsonl"}`: sub-folders that the
+    functions of the last step write to, `ctx.outputs["errors"].write(key, value)`. With `part_size`, given as
+    `split_size`, each part of them is files of about so many bytes.
 
     Attributes: these, and `resolved` (a StepPlan for each step), `parameters` (of all its functions).
     Raises JobDefinitionError, saying what to write, where the definition makes no sense.
@@ -92,6 +95,7 @@ class Job:
         encoding_errors: str = "strict",
         output: str = "tsv",
         outputs: Mapping[str, str] | None = None,
+        part_size: int | str | None = None,
     ) -> None:
         parts: dict[str, Any] = {
             "mapper": mapper,
@@ -119,6 +123,7 @@ class Job:
         self.encoding_errors = check_encoding_errors(encoding_errors)
         self.output = check_output_format("output=", output)
         self.outputs = _check_outputs(outputs or {})
+        self.part_size = None if part_size is None else parse_size(part_size, "part_size")
 
     def _merge_parameters(self) -> tuple[Parameter, ...]:
         try:
@@ -137,18 +142,18 @@ class Job:
         return f"Job({steps})"
 
 
-def parse_size(size: int | str) -> int:
+def parse_size(size: int | str, option: str = "split_size") -> int:
     """Bytes from an int or from text such as "64MB", "1.5GiB", "4096" (units are powers of 1024).
 
-    Raises JobDefinitionError where it is no size, or outside 1 byte to a terabyte.
+    Raises JobDefinitionError, naming the option, where it is no size, or outside 1 byte to a terabyte.
     """
     if isinstance(size, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", size, re.IGNORECASE)
         if match is None:
-            msg = f"{size!r} is not a size: write bytes as a number, or with a unit, such as 16MB"
+            msg = f"{option}={size!r} is not a size: write bytes as a number, or with a unit, such as 16MB"
             raise JobDefinitionError(msg)
         size = int(float(match[1]) * _UNITS[match[2].lower()])
-    return _check_int("split_size", size, 1, SPLIT_BYTES)
+    return _check_int(option, size, 1, SPLIT_BYTES)
 
 
 def check_reducers(reducers: object) -> int:

@@ -21,6 +21,7 @@ from mapreduce.dataflow.manifest_file import JOB_FILE
 from mapreduce.errors import JobFailed, MapReduceError
 from mapreduce.project import is_engine_file, is_library_file
 from mapreduce.tracebacks import user_traceback
+from mapreduce.urls import is_url, join
 
 JOB_FILE_BYTES = 16 << 20  # a commit's own is below: it names each task once; what is larger was not written by us
 TOKEN_BYTES = 8  # enough that no two processes ever have the same
@@ -78,8 +79,7 @@ def replaced_job(output: str, name: str) -> tuple[str, str] | None:
     if not is_interactive():
         return None
     try:
-        with (Path(output) / JOB_FILE).open("rb") as file:
-            facts = json.loads(file.read(JOB_FILE_BYTES))
+        facts = json.loads(_job_file(output))
         job, origin = facts["job"], facts["origin"]
         here = origin["output"] == output  # a copy of an output, or one that was moved, is somebody's treasure
         ours = origin["client"] == _client(os.getpid())
@@ -89,6 +89,16 @@ def replaced_job(output: str, name: str) -> tuple[str, str] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None  # no former output, or nothing of ours: reserving the folder says what is wrong with it
     return former if here and (ours or again) else None
+
+
+def _job_file(output: str) -> bytes:
+    """The beginning of the `_job.json` of an output. Raises OSError where there is none."""
+    if not is_url(output):
+        with (Path(output) / JOB_FILE).open("rb") as file:
+            return file.read(JOB_FILE_BYTES)
+    from mapreduce.dataflow.store import store_of  # noqa: PLC0415 - only for outputs in stores
+
+    return store_of(output).read_small(join(output, JOB_FILE)) or b""
 
 
 # ---------------------------------------------------------------------------------------------------------- errors
@@ -111,7 +121,10 @@ def cell_traceback(error: MapReduceError) -> list[str]:
     ]
     called = "".join(traceback.format_list(calls)).rstrip("\n")
     if isinstance(error, JobFailed):
-        text = f"{error}\n\nThe job was run here:\n{called}" if called else str(error)
+        from mapreduce.history import advice  # noqa: PLC0415 - only failed jobs need it
+
+        story = "\n".join(filter(None, [str(error), advice(error.job)]))
+        text = f"{story}\n\nThe job was run here:\n{called}" if called else story
     else:
         cause = "" if error.__cause__ is None else user_traceback(error.__cause__).rstrip("\n")
         kind = f"{type(error).__name__}: {error}"

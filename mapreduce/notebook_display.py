@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mapreduce.errors import JobCancelled, MapReduceError, OutputError
+from mapreduce.max_bad import total_line
 from mapreduce.notebook import shell
 from mapreduce.progress import (
     WAITING_AFTER_S,
@@ -234,6 +235,7 @@ def result_html(result: Result) -> str:
     rows += [(f"counter {clean(name)}", f"{number:,}") for name, number in shown]
     if len(result.counters) > len(shown):
         rows.append(("counters", f"… and {len(result.counters) - len(shown)} more"))
+    rows += [("bad records", clean(total_line(status.bad)))] if status.bad else []
     rows += [("warning", clean(warning)) for warning in result.warnings]
     rows.append(("output", _place(result)))
     rows += _named_outputs(result)

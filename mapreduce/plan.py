@@ -1,7 +1,7 @@
 """The nouns that every part of the engine shares: splits, tasks, attempts, outcomes.
 
 Plain frozen dataclasses of plain fields, so that each can cross a wire or lie in the journal (`protocol.plain`).
-This module does no I/O and imports nothing of ours.
+This module does no I/O and imports nothing of ours but the errors.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass, field
+
+from mapreduce.errors import without_secrets
 
 # A job's id names folders and is in every message: short, and nothing in it may mean another place.
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -97,15 +99,35 @@ def part_file_name(attempt: AttemptId) -> str:
     return f"part-{attempt.task.step}-{kind}-{attempt.task.index}-{attempt.number}"
 
 
+def done_file_name(attempt: AttemptId) -> str:
+    """The name of the file that says what a map attempt made, inside its job's scratch folder."""
+    return f"done-{attempt.task.step}-{attempt.task.index}-{attempt.number}"
+
+
 def merge_folder_name(attempt: AttemptId) -> str:
     """The name of the folder for what a reduce attempt's merge writes, inside its job's scratch folder."""
     return f"merge-{attempt.task.step}-{attempt.task.index}-{attempt.number}"
 
 
-def attempt_output_name(attempt: AttemptId, output: str = "") -> str:
-    """The name of an attempt's private file below `DIR/_tmp-JOB/`, of the named `output` if there is a name."""
+def bad_file_name(attempt: AttemptId) -> str:
+    """The name of the file of an attempt's bad records below `DIR/_tmp-JOB/`: of any step, unlike its output."""
+    kind = attempt.task.kind.value
+    return f"bad-{attempt.task.step}-{kind}-{attempt.task.index}-{attempt.number}"
+
+
+def attempt_output_name(attempt: AttemptId, output: str = "", number: int | None = None) -> str:
+    """The name of an attempt's private file below `DIR/_tmp-JOB/`, of the named `output` if there is a name.
+
+    `number` is that of the file, from 0 on, where a part is several files (see PartInfo).
+    """
     name = f"{attempt.task.kind.value}-{attempt.task.index:05d}-{attempt.number}"
-    return f"{name}.{output}" if output else name
+    name = f"{name}.{output}" if output else name
+    return name if number is None else numbered(name, number)
+
+
+def numbered(name: str, file: int) -> str:
+    """The name of one of several files of what has this name; so for private files and for parts."""
+    return f"{name}-{file:05d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +145,21 @@ class StepShape:
 
 
 @dataclass(frozen=True, slots=True)
+class PartFile:
+    """One file of a part: its records, its size in bytes, and the xxh3-64 of its bytes, in hex."""
+
+    records: int
+    size: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
 class PartInfo:
     """A finished part: what the manifest, or the next step, needs to know of it.
 
     `checksum` is the xxh3-64 of the file's bytes, in hex. The types are names of column types (see
-    `dataflow.outputs`), sorted.
+    `dataflow.outputs`), sorted. A part of a job with a `part_size` is one file or more, in `files`, in their order:
+    `records` and `size` are their sums then, and `checksum` is that of their checksums, one after the other.
     """
 
     records: int
@@ -135,6 +167,13 @@ class PartInfo:
     checksum: str
     key_types: tuple[str, ...] = ()
     value_types: tuple[str, ...] = ()
+    files: tuple[PartFile, ...] = ()
+
+    def each(self) -> tuple[tuple[int | None, PartFile], ...]:
+        """All files of the part with their numbers in names (see `attempt_output_name`); None for one without."""
+        if self.files:
+            return tuple(enumerate(self.files))
+        return ((None, PartFile(self.records, self.size, self.checksum)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +185,8 @@ class Done:
     `dataflow.shuffle.ranges`), else it is empty; `pickled` says that the digests cover pickles, whose bytes may differ
     for equal values (of measured runs with pickles they cover the bounds alone). `part` is set where the attempt made
     an output part or an intermediate part, and `outputs` has that of each named output then. `bad` counts the records
-    (or keys) that were put aside, by kind. Sizes are in bytes.
+    (or keys) that were put aside, by kind; `bad_places` says where one of each kind is, and `bad_last` is the story of
+    the last. `reused` says that a failed job had made it. Sizes are in bytes.
     """
 
     records_in: int = 0
@@ -162,6 +202,9 @@ class Done:
     outputs: dict[str, PartInfo] = field(default_factory=dict)
     bounds: bytes = b""
     bad: dict[str, int] = field(default_factory=dict)
+    bad_places: dict[str, str] = field(default_factory=dict)
+    bad_last: Failure | None = None
+    reused: bool = False
 
 
 class FailureKind(enum.StrEnum):
@@ -182,7 +225,7 @@ class Failure:
     `message` is one line. `traceback` is the user's own frames with their source lines, the engine's folded, or "".
     `function` names the user's function; `path` and `offset` say where in the input; `key` and `record` are reprs,
     shortened. `stderr` holds the last lines that the task process wrote. `producer` is set for INPUT_LOST.
-    `task` is the text of the task's id.
+    `task` is the text of the task's id. `notes` are lines that end the story.
     """
 
     kind: FailureKind
@@ -197,13 +240,21 @@ class Failure:
     task: str | None = None
     producer: AttemptId | None = None
     worker: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Leave out the secrets of URLs, since failures are shown, logged and kept: a key may be the path of a file."""
+        for name in ("message", "path", "key"):
+            text = getattr(self, name)
+            if text is not None and "://" in text:
+                object.__setattr__(self, name, without_secrets(text))
 
     def describe(self) -> str:
-        """The whole story for a terminal: the user's traceback first, then function, place, key, record, stderr."""
-        lines: list[str] = []
-        if self.traceback:
-            lines += [self.traceback.rstrip("\n"), ""]
-        lines.append(self.message)
+        """The whole story for a terminal: the user's traceback first, then function, place, key, record, and so on."""
+        shown = self.traceback.rstrip("\n")
+        lines = [shown] if shown else []
+        if not shown or not shown.endswith(self.message):  # which most tracebacks end with
+            lines += ["", self.message] if shown else [self.message]
         place = self.path if self.offset is None else f"{self.path}, byte {self.offset}"
         facts = [
             ("function", self.function),
@@ -216,7 +267,7 @@ class Failure:
         lines += [f"  {name}: {value}" for name, value in facts if value]
         if self.stderr:
             lines += ["  its last lines of output:"] + [f"    {line}" for line in self.stderr.rstrip("\n").split("\n")]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +292,27 @@ class MaxBad:
     percent: float | None = None
 
 
+UNKNOWN = "?"  # how a digest begins that equals none
+UNJUDGED = " (cannot be judged)"  # of the name of what may have changed
+
+
+@dataclass(frozen=True, slots=True)
+class StepIdentity:
+    """What the results of a step's tasks depend on beside their input, as digests by name (see `identity`).
+
+    `maps` is for its map tasks, `reduces` what its reduce tasks depend on beside that. A digest that begins with
+    UNKNOWN is of what nobody can tell: it equals none, not even itself.
+    """
+
+    maps: dict[str, str]
+    reduces: dict[str, str]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether results of its map tasks can be told to be those of another job's."""
+        return not any(digest.startswith(UNKNOWN) for digest in self.maps.values())
+
+
 @dataclass(frozen=True, slots=True)
 class TaskOptions:
     """What every task of a job needs to know beside the code; opaque to the coordinator.
@@ -249,9 +321,13 @@ class TaskOptions:
     results without an output folder); `outputs` are the names and formats of the job's named outputs. With `overwrite`
     part names carry the job's id. `limits` cut buffers alike in every runner. `inputs` says how many map tasks each
     input of the first step has; those of one input come after those of the one before. `origin` is for `_job.json`: who
-    asked for the job, if that was a person at a prompt or in a notebook. Without `durable` the output goes away with
-    the program that asked for it, and nothing of it is synced. A task's part becomes several files of about `part_size`
-    bytes each, where that is set. With `max_bad` bad records are put aside, without it the first fails the job.
+    asked for the job, if that was a person at a prompt or in a notebook. Without `durable` nothing of the output is
+    synced: it goes away with the program that asked for it, or is in a store. A task's part becomes several files of
+    about `part_size` bytes each, where that is set. With `max_bad` bad records are put aside, without it the first
+    fails the job.
+    Map results are saved under the `identities` of their steps (none without any); with `resumes`, the id of a failed
+    job, they are those that it has left, where the identities are the same. `formats` are texts of the formats that the
+    inputs of the first step are read in (see `format_text`), "" where the job's own is meant; () for all of them.
     """
 
     job: str
@@ -270,6 +346,9 @@ class TaskOptions:
     keep: bool = False
     part_size: int | None = None
     max_bad: MaxBad | None = None
+    identities: tuple[StepIdentity, ...] = ()
+    resumes: str = ""
+    formats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +383,9 @@ class JobSpec:
     A job with `keep` has no output: its last step's parts stay on the workers, and other jobs may read them. `reads`
     are the ids of the kept jobs that this one reads, and `reads_at` says by which of its first step's map tasks: the
     first of as many as there are parts, or EVERY_PART where each map task reads all parts.
+
+    With `resumes` it uses again what the map tasks of that failed job have left on the workers; `changed` names what of
+    code and options is not as it was then. Without `saves` its own map results are of no use to another job.
     """
 
     job: str
@@ -326,6 +408,9 @@ class JobSpec:
     reads: tuple[str, ...] = ()
     reads_at: tuple[int, ...] = ()
     max_bad: MaxBad | None = None
+    resumes: str = ""
+    changed: tuple[str, ...] = ()
+    saves: bool = True
 
     @property
     def blobs(self) -> tuple[str, ...]:

@@ -17,29 +17,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from mapreduce.calls import convert_parameters
 from mapreduce.dataflow import inputs as dataflow_inputs
-from mapreduce.dataflow.manifest import prepare_output, remove_attempts
+from mapreduce.dataflow.manifest import prepare_output, remove_after_failure
 from mapreduce.dataflow.manifest_disk import Disk, QuickDisk
 from mapreduce.dataflow.probe import make_probe
-from mapreduce.errors import UsageError
-from mapreduce.formats import check_output_format
-from mapreduce.job import Job, StepPlan, check_encoding_errors, check_reducers
+from mapreduce.errors import UsageError, without_secrets
+from mapreduce.job import Job, StepPlan, check_encoding_errors, check_reducers, parse_size
+from mapreduce.max_bad import read_max_bad
 from mapreduce.notebook import origin_of, replaced_job
-from mapreduce.package import build_package, build_setup
+from mapreduce.output_formats import RECORDS, check_output_format
+from mapreduce.package import Package, build_package, build_setup
 from mapreduce.partitioners import KeyPartitioner, RangePartitioner
-from mapreduce.plan import JobSpec, Limits, StepShape, TaskOptions
+from mapreduce.plan import JobSpec, Limits, MaxBad, StepShape, TaskOptions
 from mapreduce.planner_inputs import CutInputs, cut_inputs
 from mapreduce.protocol import plain
 from mapreduce.request import Request
 from mapreduce.side_files import pack_files
 from mapreduce.targets import LoadedTarget, job_from_module, load_job
+from mapreduce.urls import is_url, whole_place
 
-RECORDS = "records"  # the typed output format, of results without a folder
 MAX_PRIORITY = 1_000_000  # fits a message, and leaves room between any two
 MAX_NAME_CHARS = 40  # of a job's name inside its id: ids are typed and lie in file names
 
@@ -62,7 +62,7 @@ class Planned:
     def discard(self) -> None:
         """Remove what attempts left in the output folder, and the folder itself if it was made for this job."""
         if self.spec.output:
-            remove_attempts(Path(self.spec.output), self.spec.job, self.made)
+            remove_after_failure(self.spec.output, self.spec.job, self.made)
 
 
 def new_job_id(name: str, when: datetime, chance: str) -> str:
@@ -127,12 +127,12 @@ def load(job: Job | ModuleType | str) -> Job | LoadedTarget:
     )
 
 
-def plan(request: Request) -> Planned:
-    """Load the job, find and cut the inputs, pack the code, reserve the output folder.
+def plan(request: Request, loaded: Job | LoadedTarget | None = None) -> Planned:
+    """Load the job (unless it is `loaded`), find and cut the inputs, pack the code, reserve the output folder.
 
     Raises a UsageError that names what is wrong; then nothing is left behind.
     """
-    loaded = load(request.job)
+    loaded = load(request.job) if loaded is None else loaded
     job = loaded.job if isinstance(loaded, LoadedTarget) else loaded
     request, replaced = _run_again(request, job.name)
     params = convert_parameters(job, request.params)
@@ -142,8 +142,9 @@ def plan(request: Request) -> Planned:
     job_id = new_job_id(job.name, datetime.now(UTC), secrets.token_hex(2))
     options = _options(job, request, inputs, job_id)
     code = build_package(loaded)
-    setup = build_setup(params, options, code)
     travelling = pack_files(request.files)
+    options = _identified(options, job, params, code, travelling)
+    setup = build_setup(params, options, code)
     notes = (*replaced, *inputs.notes(request.slots))
     splits = inputs.encoded()
     with _output(options) as made:
@@ -153,6 +154,26 @@ def plan(request: Request) -> Planned:
         spec = _spec(request, options, sums, name=job.name, inputs=inputs, notes=notes)
         found = {sha256: blob for sha256, blob in zip(sums, blobs, strict=True) if blob}
         return Planned(spec, found, job, params, options, made)
+
+
+def _identified(options: TaskOptions, job: Job, params: dict[str, Any], code: bytes, files: bytes) -> TaskOptions:
+    """The options with the identities of the steps, where map results could be saved under them."""
+    if options.keep or (len(options.steps) == 1 and job.resolved[0].map_only):
+        return options
+    from mapreduce.identity import identities_of  # noqa: PLC0415 - not for jobs that leave no map results
+
+    files_sum = hashlib.sha256(files).hexdigest() if files else ""
+    identities = identities_of(job, options, params, plain.unpack(Package, code), files_sum)
+    return replace(options, identities=identities)
+
+
+def _changed(request: Request, options: TaskOptions) -> tuple[str, ...]:
+    """What of code and options is not as it was in the failed job that is resumed."""
+    if not request.resumes:
+        return ()
+    from mapreduce.identity import changed_since  # noqa: PLC0415 - for such jobs alone
+
+    return changed_since(request.former, options.identities)
 
 
 @contextmanager
@@ -167,14 +188,14 @@ def _output(options: TaskOptions) -> Iterator[tuple[str, ...]]:
         yield made
     except BaseException:
         if not options.keep:
-            remove_attempts(Path(options.output), options.job, made)
+            remove_after_failure(options.output, options.job, made)
         raise
 
 
 def _run_again(request: Request, name: str) -> tuple[Request, tuple[str, ...]]:
     """Let a cell or line that runs again replace its own former output; and a warning if that was of another job."""
     given = request.overwrite or request.keep
-    former = None if given else replaced_job(str(Path(request.output).absolute()), name)
+    former = None if given else replaced_job(whole_place(request.output), name)
     if former is None:
         return request, ()
     job_id, former_name = former
@@ -200,26 +221,45 @@ def _named_outputs(job: Job, request: Request) -> tuple[tuple[str, str], ...]:
     return tuple((name, RECORDS if request.output_format == RECORDS else given) for name, given in job.outputs.items())
 
 
+def _part_size(job: Job, request: Request) -> int | None:
+    """Bytes of a part's files, where parts are for a folder. Raises JobDefinitionError for what is no size."""
+    if request.keep or request.output_format == RECORDS:
+        return None
+    return job.part_size if request.part_size is None else parse_size(request.part_size, "part_size")
+
+
+def _max_bad(request: Request) -> MaxBad | None:
+    """How many bad records the job puts aside. Raises UsageError where there is no folder for them."""
+    found = read_max_bad(request.max_bad)
+    if found is not None and request.keep:
+        raise UsageError("max_bad= puts bad records aside in an output folder: run the job without keep=True")
+    return found
+
+
 def _options(job: Job, request: Request, inputs: CutInputs, job_id: str) -> TaskOptions:
     """What every task needs to know."""
     reducers = request.reducers if request.reducers is not None else job.reducers
     reducers = None if reducers is None else check_reducers(reducers)
-    output = "" if request.keep else str(Path(request.output).absolute())
+    output = "" if request.keep else whole_place(request.output)
     return TaskOptions(
         job=job_id,
         output=output,
         output_format=_output_format(job, request),
         overwrite=request.overwrite,
-        durable=request.durable,
+        durable=request.durable and not is_url(output),
         encoding=request.encoding or job.encoding,
         encoding_errors=check_encoding_errors(request.encoding_errors or job.encoding_errors),
         seed=job.seed,
         steps=shapes_of(job, len(inputs.cut.splits), reducers, dataflow_inputs.default_reducers(inputs.size)),
         inputs=inputs.cut.maps,
+        formats=inputs.formats,
         outputs=_named_outputs(job, request),
         origin={} if request.keep else origin_of(output, job.name),
         keep=request.keep,
+        resumes=request.resumes,
         limits=request.limits or Limits(),
+        part_size=_part_size(job, request),
+        max_bad=_max_bad(request),
     )
 
 
@@ -249,10 +289,14 @@ def _spec(
         user_attempts=request.user_attempts,
         submitted_ms=time.time_ns() // 1_000_000,
         submitter=_submitter(),
-        notes=notes,
+        notes=tuple(map(without_secrets, notes)),
         keep=request.keep,
         reads=inputs.reads,
         reads_at=inputs.reads_at,
+        resumes=request.resumes,
+        changed=_changed(request, options),
+        saves=all(one.is_known for one in options.identities[:1]),
+        max_bad=options.max_bad,
     )
 
 

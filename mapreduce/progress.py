@@ -14,6 +14,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, TextIO
 
+from mapreduce.max_bad import BAD_FOLDER, total_line
+
 if TYPE_CHECKING:
     from mapreduce.protocol.messages import JobStatus, LogEntry, StepStatus
 
@@ -147,7 +149,14 @@ def summary(status: JobStatus, elapsed_s: float, place: str) -> list[str]:
     lines = [f"{status.name}: {status.state} {after} {duration(elapsed_s)}  ({status.job})"]
     sizes = f"  read {records(status.records_in)} ({amount(status.bytes_in)}), wrote {count(status.records_out)}"
     lines.append(f"{sizes}, shuffled {amount(status.shuffle_bytes)}")
+    if status.resumes:
+        from mapreduce.resuming import told  # noqa: PLC0415 - for such jobs alone
+
+        lines.append(f"  resumed {status.resumes}: {told(status)}")
     lines += [f"  {name} = {value:,}" for name, value in sorted(status.counters.items())]
+    if status.bad:
+        where = f", in {place.rstrip('/')}/{BAD_FOLDER}" if place and status.state == "done" else ""
+        lines.append(f"  {total_line(status.bad)}{where}")
     lines += [f"  warning: {warning}" for warning in status.warnings]
     if status.kept_bytes:
         lines.append(f"  kept on the workers: {amount(status.kept_bytes)}")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 # Names that a project's modules cannot have: in a task process they would take the place of what the engine needs.
 RESERVED = frozenset(
-    {"mapreduce", "polars", "numpy", "zmq", "msgpack", "cloudpickle", "click", "xxhash", "zstandard", "__main__"}
+    {"mapreduce", "polars", "numpy", "zmq", "msgpack", "cloudpickle", "click", "xxhash", "zstandard", "lz4", "__main__"}
 )
 
 _ENGINE = str(Path(__file__).parent)

@@ -10,7 +10,7 @@ from mapreduce.config import USER_ATTEMPTS
 
 if TYPE_CHECKING:
     from mapreduce.job import Job
-    from mapreduce.plan import Limits
+    from mapreduce.plan import Limits, StepIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,10 @@ class Request:
     values' types, for results without a folder, and those of named outputs too. `part_size` is as `split_size`;
     `max_bad` is a number of records, or text such as "1%". What is None is the job's own choice, or the default.
     `files` are the paths of files that travel with the job, by their names; `warm` is as in a JobSpec, `durable` and
-    `keep` as in TaskOptions.
+    `keep` as in TaskOptions. `passing` names what of the inputs goes with the run, such as "standard input". With
+    `resumes`, the id of a failed job, the map results are used that it has left; `former` are its identities.
+    `input_format` is the text of a format (see `format_text`), for a job with named inputs texts by their names or
+    texts NAME=FORMAT, and `columns` are texts "A,B" or NAME=A,B.
     """
 
     job: Job | ModuleType | str
@@ -65,3 +68,8 @@ class Request:
     keep: bool = False
     part_size: int | str | None = None
     max_bad: int | str | None = None
+    passing: str = ""
+    resumes: str = ""
+    former: tuple[StepIdentity, ...] = ()
+    input_format: str | tuple[str, ...] | dict[str, str] | None = None
+    columns: tuple[str, ...] = ()

@@ -13,13 +13,18 @@ from types import FrameType
 import click
 
 from mapreduce.cli import EXIT_INTERRUPTED, EXIT_JOB_FAILED, EXIT_USAGE
+from mapreduce.cli.again import replay
+from mapreduce.cli.cat import cat
+from mapreduce.cli.check import check
 from mapreduce.cli.cluster import coordinator, submit, worker
 from mapreduce.cli.jobs import cancel, jobs, logs, status, workers
+from mapreduce.cli.new import new
 from mapreduce.cli.options import example
+from mapreduce.cli.resume import resume
 from mapreduce.cli.run import run
 from mapreduce.cli.show import demo, describe
 from mapreduce.cli.streams import drop_stdout, fill_closed_streams, writing_stdout
-from mapreduce.errors import MapReduceError, UsageError
+from mapreduce.errors import JobFailed, MapReduceError, UsageError
 
 
 class _InOrder(click.Group):
@@ -43,7 +48,24 @@ def cli() -> None:
     """
 
 
-for _command in (run, demo, describe, submit, jobs, status, logs, cancel, workers, coordinator, worker):
+for _command in (
+    run,
+    demo,
+    new,
+    describe,
+    check,
+    cat,
+    replay,
+    resume,
+    submit,
+    jobs,
+    status,
+    logs,
+    cancel,
+    workers,
+    coordinator,
+    worker,
+):
     cli.add_command(_command)
 
 
@@ -84,11 +106,22 @@ def _guarded(command: click.Command, arguments: Sequence[str], name: str) -> int
             return EXIT_INTERRUPTED
         except MapReduceError as error:
             click.echo(f"{error}", err=True)
+            _advise(error)
             return EXIT_USAGE if isinstance(error, UsageError) else EXIT_JOB_FAILED
         except BrokenPipeError:
             drop_stdout()
             return 0  # whoever read has had enough, as with `| head`
     return code if isinstance(code, int) else 0
+
+
+def _advise(error: MapReduceError) -> None:
+    """End what is said of a failed job with the command that looks into it."""
+    if isinstance(error, JobFailed):
+        from mapreduce.history import advice  # noqa: PLC0415 - only failed jobs need it
+
+        told = advice(error.job)
+        if told:
+            click.echo(told, err=True)
 
 
 @contextlib.contextmanager

@@ -153,6 +153,6 @@ def submit(
         return EXIT_INTERRUPTED
     finally:
         display.close()
-    lines = summary(status, status.elapsed_s, status.output) + outputs_summary(Path(status.output))
+    lines = summary(status, status.elapsed_s, status.output) + outputs_summary(status.output)
     click.echo("\n".join(lines), err=True)
     return 0

@@ -47,8 +47,10 @@ def status(*, job: str, address: str, as_json: bool, wait: bool) -> None:
 
     ID is a job's id, a unique beginning of one, or `last`.
     """
+    from mapreduce.history import advice  # noqa: PLC0415 - as above
     from mapreduce.progress import display_for, summary  # noqa: PLC0415 - as above
     from mapreduce.runners.cluster import follow, get_status  # noqa: PLC0415 - as above
+    from mapreduce.runners.local import failure_of  # noqa: PLC0415 - as above
 
     now = get_status(address, job)
     if wait:
@@ -73,7 +75,7 @@ def status(*, job: str, address: str, as_json: bool, wait: bool) -> None:
         if now.waiting_for:
             print(f"  waiting for {now.waiting_for}")
         if now.failure is not None:
-            print(now.failure.describe())
+            print("\n".join(filter(None, [failure_of(now, now.failure).describe(), advice(now.job)])))
     if wait and now.state != "done":
         sys.exit(EXIT_JOB_FAILED)
 

@@ -10,7 +10,7 @@ import click
 
 from mapreduce.config import DEFAULT_LISTEN
 from mapreduce.errors import UsageError
-from mapreduce.formats import OUTPUT_FORMATS
+from mapreduce.output_formats import OUTPUT_FORMATS
 from mapreduce.side_files import read_arguments
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -64,10 +64,24 @@ def job_options(command: Callable[..., int]) -> Callable[..., int]:
                 help="Send a file along: the functions find it in ctx.files.",
             ),
             click.option(
-                "--output-format",
-                type=click.Choice(OUTPUT_FORMATS),
-                help="Of the results (default: what the job says, or tsv).",
+                "--input-format",
+                multiple=True,
+                metavar="[NAME=]FORMAT",
+                help="What the inputs are: text, files, csv, jsonl, parquet, arrow, msgpack, fixed:100.",
             ),
+            click.option(
+                "--columns",
+                multiple=True,
+                metavar="[NAME=]A,B",
+                help="Read these columns alone, of csv, parquet and arrow.",
+            ),
+            click.option(
+                "--output-format",
+                metavar="FORMAT",
+                help=f"Of the results: {', '.join(OUTPUT_FORMATS)}; or compressed, such as jsonl.gz or csv.zst "
+                "(default: what the job says, or tsv).",
+            ),
+            click.option("--part-size", metavar="SIZE", help="Write each output part as files of about 64MB, say."),
             click.option("--overwrite", is_flag=True, help="Replace a former output, once the job is done."),
             click.option("--split-size", metavar="SIZE", help="Input of one map task, such as 16MB."),
             click.option("--encoding", help="Of the input text (default: what the job says, or utf-8)."),
@@ -75,6 +89,11 @@ def job_options(command: Callable[..., int]) -> Callable[..., int]:
                 "--encoding-errors",
                 type=click.Choice(["strict", "replace", "skip"]),
                 help="What a line with a bad byte does: fail the job, be mended, or be left out.",
+            ),
+            click.option(
+                "--max-bad",
+                metavar="N|P%",
+                help="Put up to so many bad records aside, in _bad/ of the output, before the job fails.",
             ),
         ]
     ):
@@ -87,11 +106,15 @@ _JOB_OPTIONS = (
     "reducers",
     "params",
     "files",
+    "input_format",
+    "columns",
     "output_format",
+    "part_size",
     "overwrite",
     "split_size",
     "encoding",
     "encoding_errors",
+    "max_bad",
 )
 
 

@@ -17,8 +17,10 @@ from mapreduce.cli.options import example, job_options, refuse_empty
 from mapreduce.cli.streams import writing_stdout
 from mapreduce.errors import UsageError
 from mapreduce.input_arguments import STDIN, is_stdin
+from mapreduce.output_formats import LINES, OUTPUT_FORMATS, split_format
 from mapreduce.request import Request
 from mapreduce.runners.private import PrivateFolder
+from mapreduce.urls import join
 
 if TYPE_CHECKING:
     from mapreduce.client import Listener
@@ -44,7 +46,7 @@ SHOWN_ON_TERMINAL = 50  # records: about a screen
     "--output",
     type=click.Path(file_okay=False),
     callback=refuse_empty,
-    help="The folder for the results (default: stdout).",
+    help="The folder for the results, or its URL (default: stdout).",
 )
 @click.option("-j", "--slots", type=click.IntRange(min=1), help="Tasks at a time (default: the usable processors).")
 @job_options
@@ -70,14 +72,25 @@ def run(
     """Run JOB over the inputs, on this machine.
 
     JOB is a .py file, a dotted module name, either with :NAME, or @NAME for a bundled demo. An INPUT is a file, a
-    folder (with all below it), a glob, or - for standard input; .gz, .bz2, .xz and .zst are unpacked. For a job with
-    several inputs write the name of one before each: clicks=logs/*.gz users=u.csv.
+    folder (with all below it), a glob, a URL of these (s3://bucket/logs), or - for standard input; .gz, .bz2, .xz, .zst
+    and .lz4 are unpacked. For a job with several inputs write the name of one before each: clicks=logs/*.gz
+    users=u.csv.
     """
-    if options["output_format"] == "parquet" and not output:
-        raise UsageError("Parquet is files, and not for stdout: name a folder, -o DIR")
+    if not output:
+        _refuse_for_stdout(options)
     request = Request(job=job, inputs=inputs, output=output or "", slots=slots, **options)
     run_request(request, "inline" if pdb else runner, pdb=pdb)
     return 0
+
+
+def _refuse_for_stdout(options: dict[str, Any]) -> None:
+    given = options["output_format"]
+    if given in OUTPUT_FORMATS and given not in LINES:
+        raise UsageError(f"{given} is for files, and not for stdout: name a folder, -o DIR")
+    if given is not None and split_format(given)[1]:
+        raise UsageError(f"{given} is for files, and not for stdout: name a folder, -o DIR, or pipe the lines on")
+    if options["part_size"] is not None:
+        raise UsageError("--part-size is for files, and not for stdout: name a folder, -o DIR")
 
 
 def run_request(request: Request, runner: str, *, pdb: bool = False) -> None:
@@ -85,10 +98,10 @@ def run_request(request: Request, runner: str, *, pdb: bool = False) -> None:
     from mapreduce.progress import display_for, summary  # noqa: PLC0415 - --help has no use for it
 
     if runner == "inline":
-        _be_like_a_task_process()
+        be_like_a_task_process()
     started_s = time.monotonic()
     with contextlib.ExitStack() as stack:
-        if any(map(is_stdin, _texts(request))):
+        if isinstance(request.inputs, tuple) and any(map(is_stdin, request.inputs)):
             request = _spooled(request, stack.enter_context(PrivateFolder()).path)
         to_stdout = not request.output
         if to_stdout:
@@ -102,7 +115,8 @@ def run_request(request: Request, runner: str, *, pdb: bool = False) -> None:
         if to_stdout:
             print_records(Path(request.output))
         lines = summary(status, elapsed_s, "" if to_stdout else request.output)
-        lines += outputs_summary(Path(request.output), shown=not to_stdout)
+        lines += ["  bad records are not kept: name a folder, -o DIR"] if to_stdout and status.bad else []
+        lines += outputs_summary(request.output, shown=not to_stdout)
         click.echo("\n".join(lines), err=True)
 
 
@@ -116,7 +130,7 @@ def _execute(request: Request, runner: str, display: Listener, *, pdb: bool) -> 
     return execute(request, runner, display)
 
 
-def _be_like_a_task_process() -> None:
+def be_like_a_task_process() -> None:
     """Start this command again with the environment of task processes, unless it has it: results then are the same.
 
     The iteration order of sets of strings depends on the hash seed, which only a new process can change.
@@ -151,17 +165,18 @@ def _spooled(request: Request, folder: Path) -> Request:
     return replace(
         request,
         inputs=tuple(f"{given.removesuffix(STDIN)}{path}" if is_stdin(given) else given for given in texts),
+        passing="standard input",
     )
 
 
-def outputs_summary(folder: Path, *, shown: bool = True) -> list[str]:
+def outputs_summary(folder: str | Path, *, shown: bool = True) -> list[str]:
     """Lines about the named outputs of a finished job; without `shown` they are about to go with the folder."""
     from mapreduce.dataflow.manifest import read_manifest  # noqa: PLC0415 - as above
     from mapreduce.progress import records  # noqa: PLC0415 - as above
 
     found = read_manifest(folder).outputs.items()
     if shown:
-        return [f"  output {name}: {folder / name} ({records(count)})" for name, count in found]
+        return [f"  output {name}: {join(str(folder), name)} ({records(count)})" for name, count in found]
     return [f"  output {name}: {records(count)}, not kept: name a folder, -o DIR" for name, count in found]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from mapreduce.cli.options import example
+from mapreduce.cli.streams import fitted
 from mapreduce.errors import UsageError
 from mapreduce.request import Request
 from mapreduce.runners.private import PrivateFolder
@@ -33,7 +34,7 @@ def describe(*, job: str) -> None:
     from mapreduce.describe import describe_job  # noqa: PLC0415 - --help has no use for it
     from mapreduce.targets import load_job  # noqa: PLC0415 - as above
 
-    print(describe_job(load_job(job)).render().rstrip("\n"))
+    print(fitted(describe_job(load_job(job)).render().rstrip("\n")))
 
 
 @click.command(epilog=example("mapreduce demo", "mapreduce demo inverted_index"))

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 
 from mapreduce.errors import MapReduceError
+
+# What stands before the text of a line, beside which its continuation begins: spaces, and a word or two in a column.
+_LABEL = re.compile(r" {0,2}\S{1,20}(?: \S{1,20}){0,3} {2,}| *")
+LEAST_WIDTH = 40  # columns: in fewer a terminal may wrap as it likes
 
 
 def fill_closed_streams() -> None:
@@ -40,6 +47,22 @@ def writing_stdout() -> Iterator[None]:
         drop_stdout()
         msg = f"standard output cannot be written: {error.strerror}"
         raise MapReduceError(msg) from error
+
+
+def fitted(text: str) -> str:
+    """A report as it is to be printed: in lines that fit, where stdout is a terminal."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    return text if width < LEAST_WIDTH else "\n".join(_wrapped(line, width) for line in text.split("\n"))
+
+
+def _wrapped(line: str, width: int) -> str:
+    """A line as some lines of a width at most, the further ones indented to where its text begins."""
+    label = _LABEL.match(line)
+    indent = " " * min(len(label[0]) if label else 0, width // 2)
+    lines = textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+    )
+    return "\n".join(lines)
 
 
 def drop_stdout() -> None:

@@ -104,7 +104,10 @@ class JobStatus:
 
     `state` is a `coordinator.states.JobState` value: preparing, running, committing, kept, done, failed, cancelled.
     `waiting_for` is text, or "" while it moves. Times are seconds that the job has been running in this epoch.
-    `kept_bytes` is the size of the results that it keeps on the workers, while they are whole.
+    `kept_bytes` is the size of the results that it keeps on the workers, while they are whole. `bad` counts the
+    records that it has put aside, by kind. Of a job that has failed
+    `saved_maps` results of its first map tasks are saved, of `saved_bytes`, for a job that resumes it; of one that
+    `resumes` such a job (its id) `reused_maps` have been used again, and `changed` names what is not as it was.
     """
 
     job: str
@@ -128,6 +131,12 @@ class JobStatus:
     priority: int = 0
     log_entries: int = 0
     kept_bytes: int = 0
+    bad: dict[str, int] = field(default_factory=dict)
+    saved_maps: int = 0
+    saved_bytes: int = 0
+    resumes: str = ""
+    reused_maps: int = 0
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,10 +122,15 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The agent is ready for a job's tasks, or says why it never will be."""
+    """The agent is ready for a job's tasks, or says why it never will be.
+
+    `saved` says for which map tasks of the first step it has the results that the job resumes with: a bit each, from
+    the lowest bit of the first byte on.
+    """
 
     job: str
     problem: Failure | None = None
+    saved: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,11 +244,14 @@ class Results:
 class RunAttempt:
     """Run this attempt. What it reads was sent before, as Results: the sources at this point are pinned for it.
 
-    `previous` holds the counters of each earlier step.
+    `previous` holds the counters of each earlier step. `careful`: a process of the task has died, so the next is to
+    note which record it is at work on. `puts_aside`: bad records are put aside in this job, those that kill among them.
     """
 
     attempt: AttemptId
     previous: tuple[dict[str, int], ...] = ()
+    careful: bool = False
+    puts_aside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,11 +280,14 @@ class ForgetJob:
     """The job is over: stop its attempts, delete its scratch and its code.
 
     `clean_output` is the job's output folder if the job did not succeed: once its attempts have stopped, the agent
-    removes what they left there (`_tmp-JOB`; several workers may do so at once). Else it is "".
+    removes what they left there (`_tmp-JOB`; several workers may do so at once). Else it is "". With `save` the results
+    of its first map tasks are saved, for a job that resumes it. What is saved of the job `drop` is not needed any more.
     """
 
     job: str
     clean_output: str = ""
+    save: bool = False
+    drop: str = ""
 
 
 # ------------------------------------------------------------------------------------------- blobs, for all

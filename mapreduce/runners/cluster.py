@@ -7,11 +7,11 @@ so that all can be used from any thread.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
+from mapreduce import history
 from mapreduce.client import Connection, JobFollower, Listener, SilentListener
 from mapreduce.client_state import ENDED_STATES
-from mapreduce.dataflow.manifest import remove_attempts
+from mapreduce.dataflow.manifest import remove_after_failure, remove_attempts
 from mapreduce.planner import Planned, plan
 from mapreduce.protocol.messages import (
     Accepted,
@@ -37,6 +37,7 @@ class Submission:
     def __init__(self, address: str, request: Request) -> None:
         """Plan the job and reserve its output. Raises UsageError; nothing is left behind then."""
         self.address = address
+        self._request = request
         self._planned: Planned = plan(request)
         self.spec = self._planned.spec
         self.job = self.spec.job
@@ -45,6 +46,7 @@ class Submission:
 
     def submit(self, listener: Listener) -> None:
         """Return when the coordinator has the job. Whatever prevents that is raised, and nothing is left behind."""
+        history.save_submitted(self._planned, self._request, self.address)
         try:
             with Connection(self.address) as connection:
                 spec, blobs = self._planned.spec, self._planned.blobs
@@ -54,6 +56,7 @@ class Submission:
             # Ctrl-C may come just after the coordinator took it: its tasks then fail for want of the folder, as they
             # should, since the user was told of no job.
             self._planned.discard()
+            history.remove(self.job)
             raise
 
     def wait(self, listener: Listener) -> JobStatus:
@@ -68,7 +71,8 @@ def ended_well(status: JobStatus) -> JobStatus:
     """
     if status.state in {"done", "kept"}:
         return status
-    _remove_attempts(status)
+    if status.output:
+        remove_after_failure(status.output, status.job)
     raise error_of(status)
 
 
@@ -80,13 +84,16 @@ def follow(address: str, job: str, listener: Listener | None = None, until_s: fl
     if status is None:
         msg = f"{job} has not ended in time; it runs on"
         raise TimeoutError(msg)
+    history.note(status)
     return status
 
 
 def get_status(address: str, job: str) -> JobStatus:
     """One job: `job` is an id, a unique beginning of one, or "last". Raises UsageError for an unknown one."""
     with Connection(address) as connection:
-        return connection.ask(GetStatus(job), JobStatus)
+        status = connection.ask(GetStatus(job), JobStatus)
+    history.note(status)
+    return status
 
 
 def cancel_job(address: str, job: str) -> JobStatus:
@@ -106,15 +113,9 @@ def cancel_job(address: str, job: str) -> JobStatus:
         follower.cancel()
         ended = follower.follow()
     assert ended is not None
-    if ended.state != "done":
-        _remove_attempts(ended)
+    if ended.state != "done" and ended.output:
+        remove_attempts(ended.output, ended.job)
     return ended
-
-
-def _remove_attempts(status: JobStatus) -> None:
-    """Remove what a job has left in its output folder, if it has one."""
-    if status.output:
-        remove_attempts(Path(status.output), status.job)
 
 
 def get_logs(address: str, job: str) -> list[LogEntry]:

@@ -12,7 +12,9 @@ from typing import NoReturn
 
 from mapreduce.client import Listener
 from mapreduce.errors import JobFailed
+from mapreduce.history import save_failed
 from mapreduce.loader import LoadedJob
+from mapreduce.max_bad import shown_kinds
 from mapreduce.plan import JobSpec
 from mapreduce.planner import Planned, plan
 from mapreduce.project import is_engine_file, is_library_file
@@ -20,6 +22,7 @@ from mapreduce.protocol.messages import JobStatus, StepStatus
 from mapreduce.request import Request
 from mapreduce.runners.inline import InlineProgress, hashing_is_fixed, run_inline
 from mapreduce.runners.private import PrivateFolder
+from mapreduce.saved_folder import forget_saved, saved_folder
 from mapreduce.side_files import extract_files, travelled_files
 
 SEED_WARNING = (
@@ -43,15 +46,17 @@ def run_here(request: Request, listener: Listener, *, debug: bool = False) -> Jo
     try:
         with contextlib.redirect_stdout(sys.stderr), _unpacked(planned) as files:
             loaded = LoadedJob(planned.job, planned.params, planned.options, files)
-            outcome = run_inline(spec, loaded, planned.blobs[spec.plan], on_progress=on_progress)
+            outcome = run_inline(spec, loaded, planned.blobs[spec.plan], saved=saved_folder(), on_progress=on_progress)
     except JobFailed as error:
         planned.discard()
+        save_failed(planned, request, error, "inline")
         if debug:
-            _debug(error)
+            open_debugger(error)
         raise
     except BaseException:
         planned.discard()
         raise
+    forget_saved(spec.resumes)
     warnings = outcome.warnings + spec.notes
     if not hashing_is_fixed():
         warnings = (*warnings, SEED_WARNING)
@@ -69,8 +74,12 @@ def run_here(request: Request, listener: Listener, *, debug: bool = False) -> Jo
         counters=outcome.counters,
         warnings=warnings,
         elapsed_s=outcome.elapsed_s,
+        bad=shown_kinds(outcome.bad),
         submitted_ms=spec.submitted_ms,
         submitter=spec.submitter,
+        resumes=spec.resumes,
+        reused_maps=outcome.reused_maps,
+        changed=spec.changed,
     )
     listener.status(status)
     return status
@@ -108,7 +117,7 @@ def _status(spec: JobSpec, progress: InlineProgress) -> JobStatus:
     )
 
 
-def _debug(error: JobFailed) -> NoReturn:
+def open_debugger(error: JobFailed) -> NoReturn:
     """Show the failure, then a debugger at the user's line; then the program ends as with any failed job."""
     sys.stderr.write(f"{error}\n")
     cause = error.__cause__ or error

@@ -15,14 +15,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mapreduce.config import WARNINGS
-from mapreduce.dataflow.manifest import remove_attempts
+from mapreduce.dataflow.bad_file import TooManyBad, cause_of
+from mapreduce.dataflow.manifest import remove_after_failure
+from mapreduce.dataflow.saved import save_results
+from mapreduce.dataflow.saved_use import take_saved
 from mapreduce.dataflow.shuffle.block_file import Slice, open_slice
 from mapreduce.dataflow.shuffle.ranges import share_of
 from mapreduce.dataflow.split_file import split_at
 from mapreduce.dataflow.task import TaskSetup, failure_of, run_commit, run_map, run_reduce
 from mapreduce.errors import JobFailed
 from mapreduce.loader import LoadedJob
-from mapreduce.plan import AttemptId, Done, JobSpec, TaskId, TaskKind, part_file_name, run_file_name
+from mapreduce.max_bad import BadTotals
+from mapreduce.plan import AttemptId, Done, Failure, JobSpec, TaskId, TaskKind, part_file_name, run_file_name
+from mapreduce.saved_folder import with_saved
 
 HASH_SEED = "PYTHONHASHSEED"
 
@@ -48,6 +53,8 @@ class InlineOutcome:
     counters: dict[str, int]
     warnings: tuple[str, ...]
     elapsed_s: float
+    bad: dict[str, int] = field(default_factory=dict)
+    reused_maps: int = 0
 
 
 @dataclass(slots=True)
@@ -73,7 +80,11 @@ class _State:
     records_in: int = 0
     bytes_in: int = 0
     shuffle_bytes: int = 0
+    bad: BadTotals = field(default_factory=BadTotals)
+    aside: list[_Result] = field(default_factory=list)
     current: TaskSetup | None = None
+    saved: Path | None = None
+    reused: int = 0
 
     def report(self, records: int = 0, nbytes: int = 0) -> None:
         """Tell how far it is; the arguments are those of the map task of the first step under way."""
@@ -96,29 +107,32 @@ def run_inline(
     plan: bytes,
     *,
     scratch: Path | None = None,
+    saved: Path | None = None,
     on_progress: Callable[[InlineProgress], None] = _nobody,
 ) -> InlineOutcome:
     """Run a planned job to its commit, in this process.
 
     `loaded` is the job as it is here, so that breakpoints hold; `plan` is the spec's blob of splits. Runs lie in a
-    folder made below `scratch` (default: the system's).
+    folder made below `scratch` (default: the system's). In `saved` are the map results that failed jobs have left,
+    where a job that resumes one finds them; those of this job too if it fails.
 
     Raises JobFailed, whose `__cause__` is the exception itself, with its traceback; what attempts left is removed.
     """
     started_s = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="mapreduce-inline-", dir=scratch))
     try:
-        state = _State(spec, loaded, plan, folder, on_progress, [[0, 0] for _ in spec.steps])
+        state = _State(spec, loaded, plan, folder, on_progress, [[0, 0] for _ in spec.steps], saved=saved)
         try:
             records_out = _run_steps(state)
         except KeyboardInterrupt:
-            remove_attempts(spec.output, spec.job)
+            remove_after_failure(spec.output, spec.job)
             raise
         except BaseException as error:
-            remove_attempts(spec.output, spec.job)
+            remove_after_failure(spec.output, spec.job)
             if state.current is None:
                 raise
-            raise JobFailed(spec.job, failure_of(error, state.current)) from error
+            failure = _saving(state, failure_of(error, state.current))
+            raise JobFailed(spec.job, failure) from cause_of(error)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return InlineOutcome(
@@ -129,7 +143,21 @@ def run_inline(
         counters=_sum(state.counters),
         warnings=tuple(state.warnings)[:WARNINGS],
         elapsed_s=time.monotonic() - started_s,
+        bad=state.bad.kinds,
+        reused_maps=state.reused,
     )
+
+
+def _saving(state: _State, failure: Failure) -> Failure:
+    """Save the map results of the job that has failed so; its failure, ending with what is kept of them."""
+    if state.saved is None or not hashing_is_fixed():
+        return failure
+    job = state.spec.job
+    try:
+        kept = save_results(state.scratch, state.saved, job)
+    except OSError as error:
+        return replace(failure, notes=(*failure.notes, f"  its map results could not be kept: {error}"))
+    return with_saved(failure, job, (kept.maps, kept.size), state.spec.steps[0].maps, str(state.saved))
 
 
 def _run_steps(state: _State) -> int:
@@ -137,16 +165,18 @@ def _run_steps(state: _State) -> int:
     for step, shape in enumerate(state.spec.steps):
         state.counters.append({})
         maps = [_map(state, step, index, parts) for index in range(shape.maps)]
-        for part in parts:
-            _part_path(state, part).unlink(missing_ok=True)
+        _judge_bad(state)
+        if step != 1:  # what the first step's maps have made may be saved yet
+            for part in parts:
+                _part_path(state, part).unlink(missing_ok=True)
         parts = maps
         if shape.reduces:
             parts = [_reduce(state, step, index, maps) for index in range(shape.reduces)]
-            for result in maps:
+            for result in maps if step else ():
                 for spill in range(result.done.runs):
                     _run_path(state, result, spill).unlink(missing_ok=True)
     setup = _setup(state, TaskId(state.spec.job, len(state.spec.steps) - 1, TaskKind.COMMIT, 0))
-    done = run_commit(setup, parts)
+    done = run_commit(setup, parts, state.aside)
     _warn(state, done)
     return done.records_out
 
@@ -157,7 +187,10 @@ def _map(state: _State, step: int, index: int, parts: Sequence[_Result]) -> _Res
         setup.on_progress = state.report
         if setup.plan.broadcasts:
             setup.broadcast = split_at(state.plan, state.spec.steps[0].maps)
-        done = run_map(setup, split_at(state.plan, index))
+        split = split_at(state.plan, index)
+        reused = None if state.saved is None else take_saved(setup, split, state.saved)
+        done = run_map(setup, split) if reused is None else reused
+        state.reused += done.reused
         state.records_in += done.records_in
         state.bytes_in += done.bytes_in
     else:
@@ -192,8 +225,21 @@ def _finished(state: _State, setup: TaskSetup, done: Done) -> _Result:
     state.shuffle_bytes += done.shuffle_bytes
     state.counters[task.step] = _sum([state.counters[task.step], done.counters])
     _warn(state, done)
+    result = _Result(setup.attempt, done)
+    if done.bad:
+        state.bad.add(done)
+        state.aside.append(result)
+        _judge_bad(state, maps_done=task.step > 0 or task.kind is TaskKind.REDUCE)
     state.report()
-    return _Result(setup.attempt, done)
+    return result
+
+
+def _judge_bad(state: _State, *, maps_done: bool = True) -> None:
+    """Raise TooManyBad where the job has put more records aside than it may."""
+    limit = state.spec.max_bad
+    failure = None if limit is None else state.bad.problem(limit, state.records_in, maps_done=maps_done)
+    if failure is not None:
+        raise TooManyBad(failure)
 
 
 def _warn(state: _State, done: Done) -> None:

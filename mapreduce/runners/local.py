@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -20,16 +21,20 @@ from typing import TYPE_CHECKING, Self
 from mapreduce.config import USER_ATTEMPTS_LOCAL
 from mapreduce.errors import JobCancelled, JobFailed, MapReduceError, UsageError
 from mapreduce.runners.private import PrivateFolder, short_parent
+from mapreduce.saved_folder import ON_WORKERS, forget_saved, saved_folder, with_saved
 
 if TYPE_CHECKING:
     from mapreduce.client import Listener
     from mapreduce.coordinator.server import CoordinatorServer
+    from mapreduce.plan import Failure
     from mapreduce.planner import Planned
     from mapreduce.protocol.messages import JobStatus
     from mapreduce.request import Request
 
 AGENT_STARTS = 4  # an agent that dies is started again: its tasks may have been killed by a neighbour's memory use
 AGENT_EXIT_S = 1.0  # an agent that has not gone by then is killed; well within config.CTRL_C_S
+SAVING_S = 5.0  # for the agent to put a failed job's results aside: ten thousand renames on a busy machine
+SAVING_POLL_S = 0.01
 LOG_TAIL_LINES = 20  # of the agent's own log, shown when it dies
 SAFE_ENV_DROPS = ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONSAFEPATH")  # must not change what our processes import
 
@@ -106,7 +111,7 @@ class LocalCluster:
     def _start_agent(self) -> None:
         self._starts += 1
         command = [*python_command("workers.agent"), "--coordinator", self.address, "--slots", str(self.slots)]
-        command += ["--scratch", str(self._scratch)]
+        command += ["--scratch", str(self._scratch), "--saved", str(saved_folder())]
         read_end, write_end = os.pipe()
         try:
             with self._log.open("ab") as log:
@@ -163,6 +168,14 @@ class LocalCluster:
         lines = self._log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
         return "its last words:\n" + "\n".join(f"  {line}" for line in lines) if lines else "it said nothing"
 
+    def await_saving(self, job: str) -> None:
+        """Wait until the agent has put aside what a job that has failed leaves, unless it is dead."""
+        until_s = time.monotonic() + SAVING_S
+        while self._agent is not None and self._agent.poll() is None and time.monotonic() < until_s:
+            if not any(self._scratch.glob(f"agent-*/jobs/{job}")):
+                return
+            time.sleep(SAVING_POLL_S)
+
     def stop(self) -> None:
         """End both and remove the folder; may be called twice, and at any stage of starting."""
         server, self._server = self._server, None
@@ -209,10 +222,12 @@ def run_local(request: Request, listener: Listener) -> JobStatus:
     """
     cluster = LocalCluster(request.slots)
     planned: Planned | None = None
+    status: JobStatus | None = None
     try:
         cluster.start()
         # These load while the agent starts.
         from mapreduce.client import Connection, JobFollower  # noqa: PLC0415 - see above
+        from mapreduce.history import save_failed  # noqa: PLC0415 - see above
         from mapreduce.planner import plan  # noqa: PLC0415 - see above
 
         listener.tick()  # the job's module may take long to import
@@ -221,28 +236,47 @@ def run_local(request: Request, listener: Listener) -> JobStatus:
         with Connection(cluster.address) as connection:
             follower = JobFollower(connection, spec.job, listener, spec=spec, blobs=blobs, check=cluster.check)
             status = follower.follow()
-        raise_unless_done(status)
-    except BaseException:
+        raise_unless_done(_with_what_is_saved(status, cluster))
+    except BaseException as error:
         cluster.stop()
         if planned is not None:
             planned.discard()
+            save_failed(planned, request, error, "local")
         raise
     cluster.stop()
+    forget_saved(request.resumes)
     assert status is not None
     return status
+
+
+def _with_what_is_saved(status: JobStatus | None, cluster: LocalCluster) -> JobStatus | None:
+    """The last status of a job, with what its agent has indeed put aside where the job has failed."""
+    if status is None or not status.saved_maps:
+        return status
+    from mapreduce.dataflow.saved import size_of  # noqa: PLC0415 - for failures alone
+
+    cluster.await_saving(status.job)
+    found = size_of(saved_folder(), status.job)
+    return replace(status, saved_maps=found.maps, saved_bytes=found.size)
 
 
 def raise_unless_done(status: JobStatus | None) -> None:
     """Raise what `error_of` says for a job that ended without a result."""
     if status is not None and status.state not in {"done", "kept"}:
-        raise error_of(status)
+        raise error_of(status, str(saved_folder()))
 
 
-def error_of(status: JobStatus) -> MapReduceError:
-    """The exception for a job that ended without a result."""
+def error_of(status: JobStatus, place: str = ON_WORKERS) -> MapReduceError:
+    """The exception for a job that ended without a result; `place` says where its map results are kept."""
     if status.failure is not None:
-        return JobFailed(status.job, status.failure)
+        return JobFailed(status.job, failure_of(status, status.failure, place))
     return JobCancelled(f"{status.job} was cancelled")
+
+
+def failure_of(status: JobStatus, failure: Failure, place: str = ON_WORKERS) -> Failure:
+    """The failure of a job, with what is kept of its map results at `place`."""
+    maps = status.steps[0].shape.maps if status.steps else 0
+    return with_saved(failure, status.job, (status.saved_maps, status.saved_bytes), maps, place)
 
 
 def has_ended(process: subprocess.Popen[bytes], timeout_s: float) -> bool:

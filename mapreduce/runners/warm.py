@@ -201,6 +201,7 @@ class WarmRunner:
         local = self._started()
         # These load while the agent starts, at the first run.
         from mapreduce.client import Connection, JobFollower  # noqa: PLC0415 - see above
+        from mapreduce.history import save_failed  # noqa: PLC0415 - see above
         from mapreduce.planner import plan  # noqa: PLC0415 - see above
 
         listener.tick()  # the job's module may take long to import
@@ -215,8 +216,9 @@ class WarmRunner:
                 with self._stopping_on_trouble(follower):
                     status = follower.follow()
                 raise_unless_done(status)
-        except BaseException:
+        except BaseException as error:
             planned.discard()
+            save_failed(planned, request, error, "local")
             raise
         assert status is not None
         return status

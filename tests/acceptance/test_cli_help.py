@@ -8,7 +8,24 @@ import sys
 import pytest
 
 TIMEOUT_S = 60
-COMMANDS = ["run", "demo", "describe", "submit", "jobs", "status", "logs", "cancel", "workers", "coordinator", "worker"]
+COMMANDS = [
+    "run",
+    "demo",
+    "new",
+    "describe",
+    "check",
+    "cat",
+    "replay",
+    "resume",
+    "submit",
+    "jobs",
+    "status",
+    "logs",
+    "cancel",
+    "workers",
+    "coordinator",
+    "worker",
+]
 
 
 def mapreduce(*arguments):

@@ -303,7 +303,7 @@ def test_the_debugger_opens_at_the_users_line(here):
     assert stopped.returncode == 1
     assert '-> raise ValueError("no questions, please")' in stopped.stdout
     assert "'line is that is the question'" in stopped.stdout
-    assert stopped.stderr.count("no questions, please") == 3  # source line, exception, message: told once
+    assert stopped.stderr.count("no questions, please") == 2  # source line and exception: told once
 
 
 def test_a_module_that_ends_in_main_is_a_program(here):

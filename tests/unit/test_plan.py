@@ -62,7 +62,16 @@ def test_a_failure_shows_the_users_traceback_first():
     assert text.startswith("Traceback")
     assert "input: /data/a.txt, byte 17" in text
     assert "key:" not in text
+    assert text.count("ValueError: no") == 1
     assert len(text) < CONTROL_FRAME_BYTES
+
+
+def test_what_a_traceback_does_not_say_follows_it():
+    """A message that is not the end of the traceback stands below it, by itself."""
+    text = Failure(
+        FailureKind.USER, "the mapper emitted a set", traceback="Traceback: x\n", function="mapper"
+    ).describe()
+    assert text == "Traceback: x\n\nthe mapper emitted a set\n  function: mapper"
 
 
 def test_shapes_and_splits_add_up():

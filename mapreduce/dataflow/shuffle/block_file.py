@@ -13,7 +13,7 @@ import functools
 import io
 import os
 import struct
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ __all__ = [
     "BlockIndex",
     "BlockRef",
     "Slice",
+    "digest_of",
     "fail_write",
     "open_slice",
     "read_blocks",
@@ -146,7 +147,7 @@ class BlockFileWriter:
             size=self._offset,
             records=sum(ref.records for ref in refs),
             raw_bytes=sum(ref.raw for ref in refs),
-            digests=b"".join(_digest(blocks) for blocks in self._refs),
+            digests=b"".join(digest_of(blocks) for blocks in self._refs),
         )
 
     def abort(self) -> None:
@@ -354,7 +355,8 @@ def _packed(ref: BlockRef) -> list[object]:
     return [*packed, ref.first] if ref.first else packed
 
 
-def _digest(blocks: list[BlockRef]) -> bytes:
+def digest_of(blocks: Sequence[BlockRef]) -> bytes:
+    """The digest of a partition in one file: over the checksums of its blocks."""
     checksums = b"".join(ref.checksum.to_bytes(DIGEST_BYTES, "little") for ref in blocks)
     return xxhash.xxh3_64_intdigest(checksums).to_bytes(DIGEST_BYTES, "little")
 
