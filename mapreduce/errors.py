@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SECRET = re.compile(  # in the text of a URL: a password, or the value of a parameter that is named like a secret
     r"(?<=://)([^\s/?#@:]*:)[^\s/?#@]*(?=@)"
-    r"|([?&;][^\s=&;]*(?:sig|token|secret|passw|pwd|auth|credential|key)[^\s=&;]*=)[^\s&;#'\"<>]+",
+    r"|([?&;][^\s=&;]*(?:sig|token|secret|passw|pwd|auth|credential|key)[^\s=&;]*=)[^\s&;#'\"<>]*[^\s&;#'\"<>,.:]",
     re.IGNORECASE,
 )
 
