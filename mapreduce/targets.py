@@ -14,6 +14,7 @@ import inspect
 import pkgutil
 import sys
 import types
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -187,7 +188,7 @@ def _import(name: str, place: str, root: Path | None) -> types.ModuleType:
     importlib.invalidate_caches()
     before = set(sys.modules)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what it prints must not be taken for results
+        with contextlib.redirect_stdout(sys.stderr), _no_bytecode():  # what it prints must not be taken for results
             module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
@@ -202,6 +203,19 @@ def _import(name: str, place: str, root: Path | None) -> types.ModuleType:
                 _ours[new] = sys.modules[new]
     _check_same_file(name, place, module)
     return module
+
+
+@contextlib.contextmanager
+def _no_bytecode() -> Iterator[None]:
+    """Leave no compiled files beside the user's: Python takes one for current if second and size of the source agree.
+
+    An edit within a second, by a program, would go unseen, and a resumed job would use results of the old code.
+    """
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def _check_same_file(name: str, place: str, module: types.ModuleType) -> None:

@@ -19,7 +19,7 @@ def cut_at_newlines(stream: Iterator[bytes], encoding: Encoding, longest: int) -
     """Cut blocks of bytes anew, so that each ends behind a newline; the last one ends with the stream.
 
     Time is linear however long a line is: only new bytes are searched. Raises LongLineError for a line of more than
-    `longest` bytes, wherever blocks end.
+    `longest` bytes, wherever blocks end; a block has no more than that itself.
     """
     newline, width = encoding.newline, encoding.width
     carry: list[bytes] = []

@@ -299,7 +299,7 @@ def test_a_terminal_gets_lines_that_fit(tmp_path):
     assert "running the sample in other processes" in doing
     assert report.startswith("means: 1 problem, ")
     lines = report.split("\n")
-    assert max(map(len, lines)) <= 80
+    assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80  # a path is not cut
     start = next(number for number, line in enumerate(lines) if line.startswith("  problem"))
     assert lines[start + 1] == " " * 11 + "give another result than combined once"
 

@@ -59,6 +59,7 @@ def test_the_wheel_holds_the_engine_and_nothing_else(wheel):
     expected = {str(path.relative_to(ROOT)) for p in ("mapreduce", "workers") for path in (ROOT / p).rglob("*.py")}
     expected |= {f"mapreduce/demos/{path.relative_to(ROOT / 'jobs')}" for path in (ROOT / "jobs").rglob("*.py")}
     expected |= {f"mapreduce/demos/text/{path.name}" for path in (ROOT / "jobs" / "text").iterdir()}
+    expected |= {f"mapreduce/starters/{path.name}" for path in (ROOT / "mapreduce" / "starters").iterdir()}
     assert {name for name in names if ".dist-info/" not in name} == expected | {"mapreduce/py.typed"}
     assert len([name for name in expected if name.startswith("mapreduce/demos/text/")]) >= 3
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)
@@ -102,6 +103,6 @@ def test_what_is_imported_is_declared(wheel):
         metadata = archive.read(f"{info}/METADATA").decode()
         commands = archive.read(f"{info}/entry_points.txt").decode()
     required = set(re.findall(r"^Requires-Dist: ([\w-]+)[^;\n]*$", metadata, re.MULTILINE))
-    assert required == {"click", "cloudpickle", "msgpack", "numpy", "polars", "pyzmq", "xxhash", "zstandard"}
+    assert required == {"click", "cloudpickle", "lz4", "msgpack", "numpy", "polars", "pyzmq", "xxhash", "zstandard"}
     assert "mapreduce = mapreduce.cli:main" in commands
     assert "Requires-Python: >=3.11" in metadata

@@ -226,8 +226,8 @@ def mapper(line):
 """
     outcome, _ = run_map(coordinator, tmp_path, source)
     assert outcome.failure.kind is FailureKind.USER
-    assert "no words for it" in outcome.failure.message
-    assert 'raise RuntimeError("no words for it")' in outcome.failure.traceback
+    assert outcome.failure.message == "Odd: (its text cannot be shown: str() of it raises RuntimeError)"
+    assert "    raise Odd\n" in outcome.failure.traceback
 
 
 def test_a_process_that_closed_our_socket(coordinator, tmp_path):
