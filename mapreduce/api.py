@@ -14,7 +14,7 @@ from mapreduce.errors import JobCancelled, JobFailed, UsageError
 from mapreduce.format_text import read_formats
 from mapreduce.input_arguments import Paths, lasting_paths, read_paths
 from mapreduce.notebook_display import listening
-from mapreduce.request import Request
+from mapreduce.request import Request, Source
 from mapreduce.result import JobHandle, Output, Result
 from mapreduce.side_files import Files, read_files
 from mapreduce.urls import place, whole_place
@@ -89,21 +89,21 @@ def run(
         raise UsageError(f"runner must be one of {', '.join(RUNNERS)}, not {runner!r}")
     if output is None:
         refuse_without_folder(output_format=output_format, part_size=part_size)
-    request = Request(
-        job=job,
-        inputs=read_paths(inputs),
-        output="" if output is None else whole_place(output),
-        params=_read_params(params),
+    request = request_of(
+        job,
+        read_paths(inputs),
+        output,
+        params=params,
         reducers=reducers,
         split_size=split_size,
-        input_format=read_formats(input_format),
+        input_format=input_format,
         output_format=output_format,
         part_size=part_size,
         max_bad=max_bad,
         overwrite=overwrite,
         encoding=encoding,
         encoding_errors=encoding_errors,
-        files=read_files(files),
+        files=files,
         slots=slots,
     )
     with listening(progress) as listener:
@@ -145,26 +145,48 @@ def submit(
     from mapreduce.client import SilentListener  # noqa: PLC0415 - imports the sockets
     from mapreduce.runners.cluster import Submission  # noqa: PLC0415 - as above
 
-    request = Request(
-        job=job,
-        inputs=lasting_paths(inputs),
-        output=whole_place(output),
-        params=_read_params(params),
+    request = request_of(
+        job,
+        lasting_paths(inputs),
+        output,
+        params=params,
         reducers=reducers,
         split_size=split_size,
-        input_format=read_formats(input_format),
+        input_format=input_format,
         output_format=output_format,
         part_size=part_size,
         max_bad=max_bad,
         overwrite=overwrite,
         encoding=encoding,
         encoding_errors=encoding_errors,
-        files=read_files(files),
+        files=files,
         priority=priority,
     )
     submission = Submission(coordinator_address(coordinator), request)
     submission.submit(SilentListener())
     return JobHandle(submission.job, submission.address)
+
+
+def request_of(
+    job: Job | ModuleType | str,
+    inputs: Source | dict[str, Source],
+    output: str | os.PathLike[str] | None,
+    *,
+    params: Mapping[str, Any] | None,
+    input_format: InputFormat,
+    files: Files | None,
+    **options: Any,
+) -> Request:
+    """Put together what a program asked for, as it was given; `options` are fields of a Request. Raises UsageError."""
+    return Request(
+        job=job,
+        inputs=inputs,
+        output="" if output is None else whole_place(output),
+        params=_read_params(params),
+        input_format=read_formats(input_format),
+        files=read_files(files),
+        **options,
+    )
 
 
 def refuse_without_folder(**given: Any) -> None:

@@ -8,17 +8,15 @@ from collections.abc import Mapping
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from mapreduce.api import InputFormat, Inputs, refuse_without_folder, result_in_memory, to_the_point
+from mapreduce.api import InputFormat, Inputs, refuse_without_folder, request_of, result_in_memory, to_the_point
 from mapreduce.errors import UsageError
-from mapreduce.format_text import read_formats
 from mapreduce.input_arguments import read_paths
 from mapreduce.kept import Kept
 from mapreduce.notebook_display import listening
-from mapreduce.request import Request
 from mapreduce.result import Result
 from mapreduce.runners.warm import WarmRunner
-from mapreduce.side_files import Files, read_files
-from mapreduce.urls import place, whole_place
+from mapreduce.side_files import Files
+from mapreduce.urls import place
 
 if TYPE_CHECKING:
     from mapreduce.job import Job
@@ -134,21 +132,21 @@ class Cluster:
             )
         if output is None:
             refuse_without_folder(output_format=output_format, part_size=part_size)
-        request = Request(
-            job=job,
-            inputs=read_paths(inputs, self._runner),
-            output="" if output is None else whole_place(output),
-            params=dict(params or {}),
+        request = request_of(
+            job,
+            read_paths(inputs, self._runner),
+            output,
+            params=params,
             reducers=reducers,
             split_size=split_size,
-            input_format=read_formats(input_format),
-            overwrite=overwrite,
+            input_format=input_format,
             output_format=output_format,
             part_size=part_size,
             max_bad=max_bad,
+            overwrite=overwrite,
             encoding=encoding,
             encoding_errors=encoding_errors,
-            files=read_files(files),
+            files=files,
             keep=keep,
         )
         with listening(progress) as listener:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import types
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -22,7 +23,7 @@ MOST_OBJECTS = 100_000  # of functions, classes and containers: a second or so
 DEPTH = 60  # of tuples in tuples: deeper ones are not judged
 
 
-class Writer:
+class Writer(ABC):
     """Writes what is reached into a hash, each object once: those met again are told by their number.
 
     Unless it `reads_code`, functions, classes and modules count by their names and by the values that they hold. What
@@ -139,10 +140,10 @@ class Writer:
         for part in parts:
             self._value(part, 0)
 
+    @abstractmethod
     def _describe(self, value: Any) -> None:
         """Write what an object is and holds, once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _module(self, module: types.ModuleType) -> None:
         """Write a module that code has hold of."""
-        raise NotImplementedError

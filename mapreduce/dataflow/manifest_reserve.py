@@ -111,7 +111,7 @@ def _refuse_occupied(folder: Path, overwrite: bool, outputs: Sequence[str]) -> N
     ours = [name for name in names if name in known or PART.fullmatch(name) or name.startswith(TEMPORARY)]
     strange = sorted(set(names) - set(ours))
     if not overwrite:
-        raise OutputError(_occupied(folder, ours, strange))
+        raise OutputError(occupied(folder, ours, strange))
     if strange and MANIFEST not in names:
         raise OutputError(
             f"the output folder {folder} holds {strange[0]}, which no job wrote: --overwrite replaces a job's output "
@@ -136,15 +136,16 @@ def _refuse_strangers(folder: Path, name: str) -> None:
         )
 
 
-def _occupied(folder: Path, ours: list[str], strange: list[str]) -> str:
+def occupied(folder: Path | str, ours: Sequence[str], strange: Sequence[str]) -> str:
     """Say what is in the way, and what to do. Never to remove a folder with files that no job wrote."""
     if strange:
         return f"the output folder {folder} is not empty (it holds {strange[0]}): name another folder"
     if all(name.startswith(TEMPORARY) for name in ours):
-        job = ours[0].removeprefix(TEMPORARY)
+        job = ours[0].removeprefix(TEMPORARY).rstrip("/")
+        how = f"this one (rm -r {shlex.quote(str(folder))})" if isinstance(folder, Path) else "what is in this one"
         return (
             f"the output folder {folder} is that of the job {job}, which is running or has died before its end: name "
-            f"another folder, or, if nothing runs there, remove this one (rm -r {shlex.quote(str(folder))})"
+            f"another folder, or, if nothing runs there, remove {how}"
         )
     return (
         f"the output folder {folder} holds another job's output: name another, remove this one, or say --overwrite "

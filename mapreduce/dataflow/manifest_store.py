@@ -24,7 +24,7 @@ from mapreduce.dataflow.manifest_file import (
     is_object_of,
     parse_manifest,
 )
-from mapreduce.dataflow.manifest_reserve import REPLACED_FILE, RESERVED_FILE, Replaced, Reserved
+from mapreduce.dataflow.manifest_reserve import REPLACED_FILE, RESERVED_FILE, Replaced, Reserved, occupied
 from mapreduce.dataflow.store import Store, at_once, store_of
 from mapreduce.errors import OutputError
 from mapreduce.max_bad import BAD_FOLDER
@@ -87,7 +87,7 @@ def prepare_in_store(
     others = [name for name in store.names(folder) if name.startswith(TEMPORARY) and name != f"{TEMPORARY}{job}/"]
     if others and not overwrite:  # two jobs at the same moment: there is no lock, so neither may think that it won
         store.remove(note)
-        raise OutputError(_occupied(folder, others, []))
+        raise OutputError(occupied(folder, others, []))
 
 
 def _refuse_occupied(store: Store, folder: str, *, overwrite: bool, outputs: Sequence[str]) -> None:
@@ -99,7 +99,7 @@ def _refuse_occupied(store: Store, folder: str, *, overwrite: bool, outputs: Seq
     ours = [name for name in names if name in known or PART.fullmatch(name) or name.startswith(TEMPORARY)]
     strange = sorted(set(names) - set(ours))
     if not overwrite:
-        raise OutputError(_occupied(folder, ours, strange))
+        raise OutputError(occupied(folder, ours, strange))
     if strange and MANIFEST not in names:
         raise OutputError(
             f"the output folder {folder} holds {strange[0]}, which no job wrote: --overwrite replaces a job's output "
@@ -112,22 +112,6 @@ def _refuse_occupied(store: Store, folder: str, *, overwrite: bool, outputs: Seq
                 f"the folder {join(folder, name)}, where the job's output {name[:-1]!r} goes, holds {found[0]}, which "
                 "no job wrote: name another output folder"
             )
-
-
-def _occupied(folder: str, ours: Sequence[str], strange: Sequence[str]) -> str:
-    """Say what is in the way, and what to do."""
-    if strange:
-        return f"the output folder {folder} is not empty (it holds {strange[0]}): name another folder"
-    if all(name.startswith(TEMPORARY) for name in ours):
-        job = ours[0].removeprefix(TEMPORARY).rstrip("/")
-        return (
-            f"the output folder {folder} is that of the job {job}, which is running or has died before its end: name "
-            "another folder, or, if nothing runs there, remove what is in this one"
-        )
-    return (
-        f"the output folder {folder} holds another job's output: name another, remove this one, or say --overwrite "
-        "(from Python: overwrite=True)"
-    )
 
 
 # --------------------------------------------------------------------------------------------------- cleaning up

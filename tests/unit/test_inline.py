@@ -468,6 +468,8 @@ def test_errors_for_the_caller_come_without_the_engines_frames(tmp_path):
 
 
 def test_parameters_are_a_dict(tmp_path):
-    """Anything else is refused in the words of the call."""
+    """Anything else is refused in the words of the call, by a Cluster too, before it starts anything."""
     with pytest.raises(UsageError, match="params= is a dict from names to values"):
         mapreduce.run(Job(str.split), tmp_path, params=["min_length=5"])
+    with mapreduce.Cluster() as cluster, pytest.raises(UsageError, match="params= is a dict from names to values"):
+        cluster.run(Job(str.split), tmp_path, params=["min_length=5"])
