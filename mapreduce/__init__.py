@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         RecordError,
         UsageError,
     )
+    from mapreduce.failed.resume import resume
     from mapreduce.formats import Arrow, Csv, Files, FixedLength, JsonLines, Msgpack, Parquet, Records, Text
     from mapreduce.job import Input, Job, Step
     from mapreduce.joins import Join
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from mapreduce.kept import Kept
     from mapreduce.partitioners import ListPartitioner, RangePartitioner
     from mapreduce.result import JobHandle, Output, Result
-    from mapreduce.resuming import resume
     from mapreduce.sketches import Distinct, Quantiles
 
 
@@ -70,7 +70,7 @@ _PLACES = {
     "mapreduce.partitioners": ("ListPartitioner", "RangePartitioner"),
     "mapreduce.sketches": ("Distinct", "Quantiles"),
     "mapreduce.result": ("JobHandle", "Output", "Result"),
-    "mapreduce.resuming": ("resume",),
+    "mapreduce.failed.resume": ("resume",),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 

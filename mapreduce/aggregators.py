@@ -1,6 +1,6 @@
 """Aggregating reducers: they fold values in the map task and merge in the shuffle, so no list of values is ever made.
 
-An Aggregator says how with four methods on plain states. Ours have column kernels beside (in `dataflow.kernels`), which
+An Aggregator says how with four methods on plain states. Ours have column kernels (`dataflow.tasks.kernels`), which
 must give what the methods give: these are the meaning. Here are those that compute; those that keep some of the values
 are in `keeping`, the approximate ones in `sketches`, and several at once in `several`.
 """

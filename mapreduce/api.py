@@ -16,7 +16,7 @@ from mapreduce.input_arguments import Paths, lasting_paths, read_paths
 from mapreduce.notebook_display import listening
 from mapreduce.request import Request, Source
 from mapreduce.result import JobHandle, Output, Result
-from mapreduce.side_files import Files, read_files
+from mapreduce.travel.side_files import Files, read_files
 from mapreduce.urls import place, whole_place
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def read(output: str | os.PathLike[str]) -> Output:
     the format can say it; nothing is ever unpickled. Raises OutputError if there is no finished output, and while it is
     gone through for a part that is missing or not what the job wrote.
     """
-    from mapreduce.dataflow.manifest import read_manifest  # noqa: PLC0415 - keeps `import mapreduce` light
+    from mapreduce.dataflow.manifest.folder import read_manifest  # noqa: PLC0415 - keeps `import mapreduce` light
 
     folder = place(whole_place(output))
     read_manifest(folder)

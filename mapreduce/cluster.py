@@ -15,7 +15,7 @@ from mapreduce.kept import Kept
 from mapreduce.notebook_display import listening
 from mapreduce.result import Result
 from mapreduce.runners.warm import WarmRunner
-from mapreduce.side_files import Files
+from mapreduce.travel.side_files import Files
 from mapreduce.urls import place
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from mapreduce.calls import Call, title_of
 from mapreduce.errors import PackagingError
 from mapreduce.formats import Columnar, Csv, Files, FixedLength, Format, JsonLines, Msgpack, Parquet, Records
-from mapreduce.identity import unjudged
+from mapreduce.identity.steps import unjudged
 from mapreduce.job import Job, StepPlan
 from mapreduce.joins import Join
-from mapreduce.package import package_of
 from mapreduce.partitioners import ListPartitioner, RangePartitioner
 from mapreduce.step import InputPlan
 from mapreduce.targets import LoadedTarget
+from mapreduce.travel.package import package_of
 
 _KINDS = {
     "pairs": "gives (key, value) pairs",

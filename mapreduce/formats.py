@@ -1,6 +1,6 @@
 """Formats of inputs: what a user names in a job, as plain descriptions. Reads and writes nothing.
 
-What a record is in each format, and how a file of it is cut, is `dataflow.readers`; outputs have `output_formats`.
+What a record is in each format, and how a file of it is cut, is in `dataflow.readers`; outputs have `output_formats`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Join: a reducer that joins the two inputs of a job by key. What a user writes; `dataflow.join_task` runs it."""
+"""Join: a reducer that joins the two inputs of a job by key. What a user writes; `dataflow.tasks.join_task` runs it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How many bad records a job may put aside, and what is said when there are more.
 
 Owns the reading of `--max-bad`, the counting by kind and the story of a job that fails so; the data plane puts records
-aside (`dataflow.bad_file`), and whoever runs the job judges by the sums here.
+aside (`dataflow.bad.file`), and whoever runs the job judges by the sums here.
 """
 
 from __future__ import annotations

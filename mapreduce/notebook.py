@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from mapreduce.dataflow.manifest_file import JOB_FILE
+from mapreduce.dataflow.manifest.file import JOB_FILE
 from mapreduce.errors import JobFailed, MapReduceError
 from mapreduce.project import is_engine_file, is_library_file
 from mapreduce.tracebacks import user_traceback
@@ -96,7 +96,7 @@ def _job_file(output: str) -> bytes:
     if not is_url(output):
         with (Path(output) / JOB_FILE).open("rb") as file:
             return file.read(JOB_FILE_BYTES)
-    from mapreduce.dataflow.store import store_of  # noqa: PLC0415 - only for outputs in stores
+    from mapreduce.dataflow.stores.store import store_of  # noqa: PLC0415 - only for outputs in stores
 
     return store_of(output).read_small(join(output, JOB_FILE)) or b""
 
@@ -121,7 +121,7 @@ def cell_traceback(error: MapReduceError) -> list[str]:
     ]
     called = "".join(traceback.format_list(calls)).rstrip("\n")
     if isinstance(error, JobFailed):
-        from mapreduce.history import advice  # noqa: PLC0415 - only failed jobs need it
+        from mapreduce.failed.history import advice  # noqa: PLC0415 - only failed jobs need it
 
         story = "\n".join(filter(None, [str(error), advice(error.job)]))
         text = f"{story}\n\nThe job was run here:\n{called}" if called else story

@@ -1,6 +1,6 @@
 """Names of output formats: what a user may write, what it means, and how parts are called. Reads and writes nothing.
 
-How each is written and read back is `dataflow.outputs` and `dataflow.outputs_read`.
+How each is written and read back is `dataflow.outputs.parts` and `dataflow.outputs.read`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from mapreduce.dataflow.keys import encode_key, normalise_key
+from mapreduce.dataflow.columns.keys import encode_key, normalise_key
 from mapreduce.errors import JobDefinitionError, KeyTypeError
 
 PARTS = 10_000  # as many as a step may have reducers

@@ -375,7 +375,7 @@ class JobSpec:
 
     Its blobs are content-addressed (SHA-256, hex) and opaque to the coordinator: `code` (a `package.Package`, the same
     for every run of the same job), `setup` (a `package.Setup`: this run's parameters and TaskOptions), `plan` (the
-    splits, see `dataflow.split_file`), `probe` (a Probe), and `files` (see `side_files`; "" if none travel).
+    splits, see `dataflow.inputs.split_file`), `probe` (a Probe), and `files` (see `side_files`; "" if none travel).
 
     Jobs with the same `warm` (a token of their client's; "" for none) and the same code may share task processes, one
     after the other.

@@ -21,23 +21,23 @@ from types import ModuleType
 from typing import Any
 
 from mapreduce.calls import convert_parameters
-from mapreduce.dataflow import inputs as dataflow_inputs
-from mapreduce.dataflow.manifest import prepare_output, remove_after_failure
-from mapreduce.dataflow.manifest_disk import Disk, QuickDisk
-from mapreduce.dataflow.probe import make_probe
+from mapreduce.dataflow.inputs import find as dataflow_inputs
+from mapreduce.dataflow.inputs.probe import make_probe
+from mapreduce.dataflow.manifest.disk import Disk, QuickDisk
+from mapreduce.dataflow.manifest.folder import prepare_output, remove_after_failure
 from mapreduce.errors import UsageError, without_secrets
 from mapreduce.job import Job, StepPlan, check_encoding_errors, check_reducers, parse_size
 from mapreduce.max_bad import read_max_bad
 from mapreduce.notebook import origin_of, replaced_job
 from mapreduce.output_formats import RECORDS, check_output_format
-from mapreduce.package import Package, build_package, build_setup
 from mapreduce.partitioners import KeyPartitioner, RangePartitioner
 from mapreduce.plan import JobSpec, Limits, MaxBad, StepShape, TaskOptions
 from mapreduce.planner_inputs import CutInputs, cut_inputs
 from mapreduce.protocol import plain
 from mapreduce.request import Request
-from mapreduce.side_files import pack_files
 from mapreduce.targets import LoadedTarget, job_from_module, load_job
+from mapreduce.travel.package import Package, build_package, build_setup
+from mapreduce.travel.side_files import pack_files
 from mapreduce.urls import is_url, whole_place
 
 MAX_PRIORITY = 1_000_000  # fits a message, and leaves room between any two
@@ -160,7 +160,7 @@ def _identified(options: TaskOptions, job: Job, params: dict[str, Any], code: by
     """The options with the identities of the steps, where map results could be saved under them."""
     if options.keep or (len(options.steps) == 1 and job.resolved[0].map_only):
         return options
-    from mapreduce.identity import identities_of  # noqa: PLC0415 - not for jobs that leave no map results
+    from mapreduce.identity.steps import identities_of  # noqa: PLC0415 - not for jobs that leave no map results
 
     files_sum = hashlib.sha256(files).hexdigest() if files else ""
     identities = identities_of(job, options, params, plain.unpack(Package, code), files_sum)
@@ -171,7 +171,7 @@ def _changed(request: Request, options: TaskOptions) -> tuple[str, ...]:
     """What of code and options is not as it was in the failed job that is resumed."""
     if not request.resumes:
         return ()
-    from mapreduce.identity import changed_since  # noqa: PLC0415 - for such jobs alone
+    from mapreduce.identity.steps import changed_since  # noqa: PLC0415 - for such jobs alone
 
     return changed_since(request.former, options.identities)
 

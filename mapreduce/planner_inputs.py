@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mapreduce.dataflow import inputs as dataflow_inputs
-from mapreduce.dataflow.inputs import InputFile, InputFiles, InputSplits, KeptParts
-from mapreduce.dataflow.split_file import encode_splits
+from mapreduce.dataflow.inputs import find as dataflow_inputs
+from mapreduce.dataflow.inputs.find import InputFile, InputFiles, InputSplits, KeptParts
+from mapreduce.dataflow.inputs.split_file import encode_splits
 from mapreduce.errors import OutputError, UsageError
 from mapreduce.format_text import format_used, formats_meant
 from mapreduce.formats import Records

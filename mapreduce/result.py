@@ -32,7 +32,7 @@ class Records:
         self._temporary = temporary  # held, so that the records live as long as this object
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        from mapreduce.dataflow.manifest import read_output  # noqa: PLC0415 - imports Polars for typed records
+        from mapreduce.dataflow.manifest.folder import read_output  # noqa: PLC0415 - imports Polars for typed records
 
         # A generator of our own: it holds this object, and so the folder, until it is done.
         yield from read_output(self._folder)
@@ -46,7 +46,7 @@ class Records:
 
         A column whose values are all of one type that Polars has gets that type; any other column holds Python objects.
         """
-        from mapreduce.dataflow.manifest import read_frame  # noqa: PLC0415 - imports Polars
+        from mapreduce.dataflow.manifest.folder import read_frame  # noqa: PLC0415 - imports Polars
 
         return read_frame(self._folder)
 
@@ -93,7 +93,7 @@ class Output(Records):
 
         They are read from disk; the order is that of steps, tasks and records. Raises OutputError if they are gone.
         """
-        from mapreduce.dataflow.bad_folder import read_bad  # noqa: PLC0415 - as in Records
+        from mapreduce.dataflow.bad.folder import read_bad  # noqa: PLC0415 - as in Records
 
         return self._bad(read_bad(self._folder))
 
@@ -103,7 +103,7 @@ class Output(Records):
     @property
     def outputs(self) -> dict[str, NamedOutput]:
         """The job's named outputs by their names. Raises OutputError if the output is gone."""
-        from mapreduce.dataflow.manifest import read_manifest  # noqa: PLC0415 - as above
+        from mapreduce.dataflow.manifest.folder import read_manifest  # noqa: PLC0415 - as above
 
         return {
             name: NamedOutput(name, records, below(self._folder, name), self._temporary)

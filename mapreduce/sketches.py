@@ -62,7 +62,7 @@ class Distinct(OverValues[Any, bytes, int]):
 
     def create(self, value: Any) -> bytes:
         """The sketch of one value. Raises ValueTypeError for one that only pickle can write."""
-        from mapreduce.dataflow.fingerprints import fingerprint  # noqa: PLC0415 - describing a job does not need it
+        from mapreduce.dataflow.columns.fingerprints import fingerprint  # noqa: PLC0415 - describing a job does not need it
 
         return self.sketch_of([fingerprint(value)])
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from mapreduce.dataflow.disk import DISK_ERRORS
 from mapreduce.dataflow.saved import drop_saved, save_results, sweep_saved
 from mapreduce.errors import UsageError
-from mapreduce.side_files import extract_files
+from mapreduce.travel.side_files import extract_files
 from mapreduce.urls import is_url
 from workers import scratch
 from workers.agent_events import (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from mapreduce.dataflow.series import COMBINING, FOLDING, SERIES, TABLE
+from mapreduce.dataflow.bad.series import COMBINING, FOLDING, SERIES, TABLE
 from mapreduce.plan import Failure
 
 DEATHS_ON_ONE = 2  # by its own doing (a crash, an exit): once may be chance, such as a neighbour's broken memory

@@ -7,7 +7,7 @@
     DIR/agent-WORKER/shared/SUM   what jobs share: a blob of code, or a folder of the files that travelled with a job
 
 All folders are private (0700). Names inside a job's folder are made from integers and fixed words only; those of files
-that travelled are checked (see `mapreduce.side_files`).
+that travelled are checked (see `mapreduce.travel.side_files`).
 """
 
 from __future__ import annotations

@@ -16,19 +16,19 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from mapreduce.dataflow.manifest import remove_attempts
-from mapreduce.dataflow.probe import check_probe
+from mapreduce.dataflow.inputs.probe import check_probe
+from mapreduce.dataflow.inputs.split_file import split_at
+from mapreduce.dataflow.manifest.folder import remove_attempts
 from mapreduce.dataflow.saved_use import bitmap, saved_maps, take_saved
 from mapreduce.dataflow.shuffle.block_file import Slice
-from mapreduce.dataflow.split_file import split_at
-from mapreduce.dataflow.task import TaskSetup, failure_of, run_commit, run_map, run_reduce
+from mapreduce.dataflow.tasks.task import TaskSetup, failure_of, run_commit, run_map, run_reduce
 from mapreduce.errors import MapReduceError
-from mapreduce.loader import LoadedCode, LoadedJob
 from mapreduce.plan import Done, Failure, FailureKind, Probe, Split, TaskKind
 from mapreduce.protocol import plain
 from mapreduce.protocol.messages import Results
-from mapreduce.side_files import travelled_files
 from mapreduce.tracebacks import user_traceback
+from mapreduce.travel.loader import LoadedCode, LoadedJob
+from mapreduce.travel.side_files import travelled_files
 from workers.marks import MarkWriter
 from workers.scratch import blob_path, delete_attempt, delete_private_output, fetch_path
 from workers.shuffle_messages import MESSAGE_TYPES as SHUFFLE_TYPES

@@ -12,7 +12,7 @@ from mapreduce.api import Inputs, to_the_point
 from mapreduce.errors import UsageError
 from mapreduce.input_arguments import read_paths
 from mapreduce.request import Request
-from mapreduce.side_files import Files, read_files
+from mapreduce.travel.side_files import Files, read_files
 
 if TYPE_CHECKING:
     from mapreduce.check.report import CheckReport

@@ -13,16 +13,16 @@ from pathlib import Path
 from mapreduce.check.other import OtherProcess
 from mapreduce.check.sample import Sample, SampledInput, take_sample
 from mapreduce.check.trial import Outcome, TrialPlan, Watched, run_trial
-from mapreduce.dataflow.readers import Reader
-from mapreduce.dataflow.setup import TaskSetup
-from mapreduce.dataflow.split_file import split_at
-from mapreduce.dataflow.text import UnreadableRecord
+from mapreduce.dataflow.inputs.split_file import split_at
+from mapreduce.dataflow.readers.reader import Reader
+from mapreduce.dataflow.readers.text import UnreadableRecord
+from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.job import Job
-from mapreduce.loader import LoadedJob
 from mapreduce.output_formats import RECORDS
 from mapreduce.plan import AttemptId, Split, TaskId, TaskKind, TaskOptions
 from mapreduce.planner import Planned, shapes_of
-from mapreduce.side_files import extract_files, travelled_files
+from mapreduce.travel.loader import LoadedJob
+from mapreduce.travel.side_files import extract_files, travelled_files
 
 REDUCERS = 3  # of each step of a trial, unless its partitioner makes another number: so that keys do get apart
 READ_BYTES = 64 << 10  # of a file at a time: a sample has few records, and a megabyte would be read for each place

@@ -18,14 +18,13 @@ from mapreduce.check.sample import Sample
 from mapreduce.check.steady import Elsewhere, check_steadiness, run_elsewhere
 from mapreduce.check.trial import Outcome, OutputTrace
 from mapreduce.check.variants import Baseline, check_variants
-from mapreduce.dataflow.columns import make_batch
-from mapreduce.dataflow.keys import decode_key
-from mapreduce.dataflow.outputs import PartWriter
-from mapreduce.dataflow.outputs_files import Writing
-from mapreduce.dataflow.text import UnreadableRecord
-from mapreduce.dataflow.values import decode_value
+from mapreduce.dataflow.columns.batches import make_batch
+from mapreduce.dataflow.columns.keys import decode_key
+from mapreduce.dataflow.columns.values import decode_value
+from mapreduce.dataflow.outputs.files import Writing
+from mapreduce.dataflow.outputs.parts import PartWriter
+from mapreduce.dataflow.readers.text import UnreadableRecord
 from mapreduce.errors import JobDefinitionError, MapReduceError, PackagingError
-from mapreduce.package import Package
 from mapreduce.planner import Planned, load, plan
 from mapreduce.progress import duration
 from mapreduce.progress import records as so_many_records
@@ -34,6 +33,7 @@ from mapreduce.request import Request
 from mapreduce.runners.local import usable_cpus
 from mapreduce.runners.private import PrivateFolder
 from mapreduce.targets import LoadedTarget
+from mapreduce.travel.package import Package
 
 TRIALS_S = 20.0  # that all repeated trials of a sample may take: people wait for a check
 REPEATED = 12  # trials of a sample, at most

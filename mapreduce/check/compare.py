@@ -10,9 +10,9 @@ from decimal import Decimal
 from typing import Any
 
 from mapreduce.check.trial import Outcome, OutputTrace, Pair
+from mapreduce.dataflow.columns.keys import decode_key, encode_key
+from mapreduce.dataflow.columns.values import decode_value, encode_value
 from mapreduce.dataflow.context import shorten
-from mapreduce.dataflow.keys import decode_key, encode_key
-from mapreduce.dataflow.values import decode_value, encode_value
 from mapreduce.plan import TaskId
 
 # Of the larger number: a sum of a million floats in another order differs by far less, and a mistake by far more.

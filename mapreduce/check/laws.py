@@ -16,10 +16,10 @@ from mapreduce.check.laws_combiner import Pair, try_combiner
 from mapreduce.check.report import Finding, Level
 from mapreduce.check.trial import Watched
 from mapreduce.check.values import groups_of
-from mapreduce.dataflow.setup import TaskSetup
-from mapreduce.loader import LoadedJob
+from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.plan import AttemptId, TaskId, TaskKind
 from mapreduce.step import StepPlan
+from mapreduce.travel.loader import LoadedJob
 
 
 def try_laws(loaded: LoadedJob, watched: Watched, scratch: Path) -> list[Finding]:

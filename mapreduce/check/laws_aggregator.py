@@ -11,7 +11,7 @@ from mapreduce.check.compare import Likeness
 from mapreduce.check.report import Finding, Level
 from mapreduce.check.suspects import place_of
 from mapreduce.check.values import SEED, Group, Tried, Way, likeness, shown, tried
-from mapreduce.dataflow.values import decode_value, encode_value
+from mapreduce.dataflow.columns.values import decode_value, encode_value
 
 AnyAggregator = Aggregator[Any, Any, Any]
 

@@ -13,12 +13,12 @@ from mapreduce.check.compare import Likeness
 from mapreduce.check.report import Finding, Level
 from mapreduce.check.suspects import place_of
 from mapreduce.check.values import SEED, Group, Tried, Way, likeness, shown, tried
-from mapreduce.dataflow.columns import Batch, concat, make_batch, records_of
-from mapreduce.dataflow.combine import Combiner
+from mapreduce.dataflow.columns.batches import Batch, concat, make_batch, records_of
 from mapreduce.dataflow.context import Context
-from mapreduce.dataflow.reduce_task import ReduceLoop
-from mapreduce.dataflow.setup import TaskSetup
 from mapreduce.dataflow.shuffle.merge import WholeGroups
+from mapreduce.dataflow.tasks.combine import Combiner
+from mapreduce.dataflow.tasks.reduce_task import ReduceLoop
+from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.step import StepPlan
 
 

@@ -22,10 +22,10 @@ from pathlib import Path
 from mapreduce.check.suspects import line_of
 from mapreduce.check.trial import Outcome, TrialPlan, run_trial
 from mapreduce.errors import PackagingError
-from mapreduce.loader import load
 from mapreduce.project import is_engine_file, is_library_file
 from mapreduce.protocol.plain import pack, unpack
-from mapreduce.side_files import travelled_files
+from mapreduce.travel.loader import load
+from mapreduce.travel.side_files import travelled_files
 
 CODE, SETUP, PLAN, TOLD = "code", "setup", "plan", "told"
 STDERR_CHARS = 2000  # of what a process wrote before it died

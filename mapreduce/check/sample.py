@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from mapreduce.dataflow.columns import Batch
+from mapreduce.dataflow.columns.batches import Batch
+from mapreduce.dataflow.columns.frames import FRAME_BYTES
 from mapreduce.dataflow.context import Place
-from mapreduce.dataflow.frames import FRAME_BYTES
-from mapreduce.dataflow.readers import Reader
-from mapreduce.dataflow.records import Frame, Records
+from mapreduce.dataflow.readers.reader import Reader
+from mapreduce.dataflow.readers.records import Frame, Records
 from mapreduce.dataflow.shuffle.sizes import slice_of
 from mapreduce.plan import Piece, Split
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from mapreduce.dataflow.columns import encode_keys
+from mapreduce.dataflow.columns.batches import encode_keys
+from mapreduce.dataflow.columns.keys import decode_key
 from mapreduce.dataflow.context import shorten
-from mapreduce.dataflow.keys import decode_key
 from mapreduce.dataflow.shuffle.block_file import Slice, read_blocks, read_index
 from mapreduce.dataflow.shuffle.composite import key_elements, key_encodings
 from mapreduce.dataflow.shuffle.sizes import row_sizes, value_counts

@@ -15,18 +15,17 @@ from pathlib import Path
 
 from mapreduce.check.sample import PortionsReader, SampleTask
 from mapreduce.check.spread import Spread, spread_of
-from mapreduce.dataflow.broadcast import Collected
-from mapreduce.dataflow.columns import Batch, encode_keys, encode_values, ungroup
+from mapreduce.dataflow.columns.batches import Batch, encode_keys, encode_values, ungroup
 from mapreduce.dataflow.context import Context
-from mapreduce.dataflow.failures import failure_of
-from mapreduce.dataflow.manifest_file import temporary_folder
-from mapreduce.dataflow.map_phase import input_of, make_source, map_records
-from mapreduce.dataflow.readers import Reader
-from mapreduce.dataflow.records import PutAside
+from mapreduce.dataflow.manifest.file import temporary_folder
+from mapreduce.dataflow.readers.reader import Reader
+from mapreduce.dataflow.readers.records import PutAside
 from mapreduce.dataflow.shuffle.block_file import Slice, open_slice, read_blocks
 from mapreduce.dataflow.shuffle.ranges import share_of
-from mapreduce.dataflow.task import TaskSetup, run_map, run_reduce
-from mapreduce.loader import LoadedJob
+from mapreduce.dataflow.tasks.broadcast import Collected
+from mapreduce.dataflow.tasks.failures import failure_of
+from mapreduce.dataflow.tasks.map_phase import input_of, make_source, map_records
+from mapreduce.dataflow.tasks.task import TaskSetup, run_map, run_reduce
 from mapreduce.plan import (
     AttemptId,
     Done,
@@ -41,6 +40,7 @@ from mapreduce.plan import (
     run_file_name,
 )
 from mapreduce.step import StepPlan
+from mapreduce.travel.loader import LoadedJob
 
 KEPT_RECORDS = 100_000  # of each output, to show in what two trials differ; whether they do, a checksum says
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from mapreduce.check.compare import Likeness, alike
 from mapreduce.check.trial import encoded_pairs
-from mapreduce.dataflow.columns import Batch
+from mapreduce.dataflow.columns.batches import Batch
+from mapreduce.dataflow.columns.keys import decode_key
+from mapreduce.dataflow.columns.values import decode_value
 from mapreduce.dataflow.context import shorten
-from mapreduce.dataflow.keys import decode_key
-from mapreduce.dataflow.values import decode_value
 
 LAW_KEYS = 20  # tried of each step: those with the most values
 LAW_VALUES = 32  # of each key

@@ -20,7 +20,7 @@ from mapreduce.check.report import Finding, Level
 from mapreduce.check.sample import Sample
 from mapreduce.check.steady import function_of
 from mapreduce.check.trial import Outcome, TrialPlan, encoded_pairs
-from mapreduce.dataflow.columns import Batch
+from mapreduce.dataflow.columns.batches import Batch
 from mapreduce.keeping import Sample as SampleAggregator
 from mapreduce.step import StepPlan
 

@@ -14,13 +14,13 @@ from mapreduce.cli import EXIT_JOB_FAILED
 from mapreduce.cli.options import example
 from mapreduce.cli.run import be_like_a_task_process
 from mapreduce.errors import JobFailed, UsageError
+from mapreduce.failed.saved_folder import saved_folder
 from mapreduce.runners.private import PrivateFolder
-from mapreduce.saved_folder import saved_folder
 
 if TYPE_CHECKING:
-    from mapreduce.history import Entry
+    from mapreduce.failed.history import Entry
+    from mapreduce.failed.replay import Replay
     from mapreduce.plan import Done, TaskId
-    from mapreduce.replay import Replay
 
 
 @click.command(
@@ -41,8 +41,8 @@ def replay(*, job: str, task: tuple[str, ...], pdb: bool) -> int:
     What jobs of the last week need for this lies in ~/.local/state/mapreduce (or below XDG_STATE_HOME).
     """
     be_like_a_task_process()
-    from mapreduce.history import find  # noqa: PLC0415 - imports what --help has no use for
-    from mapreduce.replay import Replay, failed_task, task_named  # noqa: PLC0415 - as above
+    from mapreduce.failed.history import find  # noqa: PLC0415 - imports what --help has no use for
+    from mapreduce.failed.replay import Replay, failed_task, task_named  # noqa: PLC0415 - as above
 
     entry = _with_failure(find(job))
     wanted = task_named(entry.spec, " ".join(task)) if task else failed_task(entry)
@@ -66,7 +66,7 @@ def _with_failure(entry: Entry) -> Entry:
     """The entry, with how a job on a cluster failed: its coordinator is asked where nobody here has heard it yet."""
     if entry.failure is not None or not entry.asked.coordinator:
         return entry
-    from mapreduce.history import find, has_entry  # noqa: PLC0415 - as above
+    from mapreduce.failed.history import find, has_entry  # noqa: PLC0415 - as above
     from mapreduce.runners.cluster import get_status  # noqa: PLC0415 - as above
 
     status = get_status(entry.asked.coordinator, entry.job)
@@ -80,7 +80,7 @@ def _tell(text: str) -> None:
 
 
 def _tell_changes(replaying: Replay) -> None:
-    from mapreduce.replay import changed_files  # noqa: PLC0415 - as above
+    from mapreduce.failed.replay import changed_files  # noqa: PLC0415 - as above
 
     changed = changed_files(replaying.package)
     if changed:

@@ -21,7 +21,7 @@ def cat(*, output: str, limit: int | None) -> None:
     OUTPUT is the folder or its URL, or that of a named output in it. Formats of lines are printed as they lie there,
     unpacked, any other as TSV. A part that is not what the job wrote is an error.
     """
-    from mapreduce.dataflow.manifest import write_text_to  # noqa: PLC0415 - --help has no use for it
+    from mapreduce.dataflow.manifest.folder import write_text_to  # noqa: PLC0415 - --help has no use for it
     from mapreduce.urls import place, whole_place  # noqa: PLC0415 - as above
 
     folder = place(whole_place(output))

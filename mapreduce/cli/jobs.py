@@ -47,7 +47,7 @@ def status(*, job: str, address: str, as_json: bool, wait: bool) -> None:
 
     ID is a job's id, a unique beginning of one, or `last`.
     """
-    from mapreduce.history import advice  # noqa: PLC0415 - as above
+    from mapreduce.failed.history import advice  # noqa: PLC0415 - as above
     from mapreduce.progress import display_for, summary  # noqa: PLC0415 - as above
     from mapreduce.runners.cluster import follow, get_status  # noqa: PLC0415 - as above
     from mapreduce.runners.local import failure_of  # noqa: PLC0415 - as above

@@ -11,7 +11,7 @@ import click
 from mapreduce.config import DEFAULT_LISTEN
 from mapreduce.errors import UsageError
 from mapreduce.output_formats import OUTPUT_FORMATS
-from mapreduce.side_files import read_arguments
+from mapreduce.travel.side_files import read_arguments
 
 F = TypeVar("F", bound=Callable[..., Any])
 

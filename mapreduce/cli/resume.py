@@ -11,7 +11,7 @@ from mapreduce.cli.options import example, job_options, refuse_empty
 from mapreduce.cli.run import outputs_summary, run_request
 
 if TYPE_CHECKING:
-    from mapreduce.resuming import Resumption
+    from mapreduce.failed.resume import Resumption
 
 
 @click.command(epilog=example("mapreduce resume last", "mapreduce resume word_count-2026 --max-bad 10"))
@@ -35,8 +35,8 @@ def resume(*, job: str, output: str | None, slots: int | None, options: dict[str
     Map results of a failed job are kept for 7 days, by the workers that made them; those of jobs on this machine lie
     among the temporary files.
     """
-    from mapreduce.history import find, remove  # noqa: PLC0415 - imports what --help has no use for
-    from mapreduce.resuming import resumption, where_it_was  # noqa: PLC0415 - as above
+    from mapreduce.failed.history import find, remove  # noqa: PLC0415 - imports what --help has no use for
+    from mapreduce.failed.resume import resumption, where_it_was  # noqa: PLC0415 - as above
 
     entry = find(job)
     found = resumption(entry, {**options, "output": output, "slots": slots}, alone=True)

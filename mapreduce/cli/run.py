@@ -171,7 +171,7 @@ def _spooled(request: Request, folder: Path) -> Request:
 
 def outputs_summary(folder: str | Path, *, shown: bool = True) -> list[str]:
     """Lines about the named outputs of a finished job; without `shown` they are about to go with the folder."""
-    from mapreduce.dataflow.manifest import read_manifest  # noqa: PLC0415 - as above
+    from mapreduce.dataflow.manifest.folder import read_manifest  # noqa: PLC0415 - as above
     from mapreduce.progress import records  # noqa: PLC0415 - as above
 
     found = read_manifest(folder).outputs.items()
@@ -182,7 +182,7 @@ def outputs_summary(folder: str | Path, *, shown: bool = True) -> list[str]:
 
 def print_records(folder: Path) -> None:
     """Print a finished output as text: all of it into a pipe or file, the beginning on a terminal."""
-    from mapreduce.dataflow.manifest import write_text_to  # noqa: PLC0415 - as above
+    from mapreduce.dataflow.manifest.folder import write_text_to  # noqa: PLC0415 - as above
 
     limit = SHOWN_ON_TERMINAL if sys.stdout.isatty() else None
     with writing_stdout():

@@ -46,7 +46,7 @@ def demo(*, name: str, slots: int | None) -> None:
     The text that it reads is inside the package.
     """
     from mapreduce.api import execute  # noqa: PLC0415 - as above
-    from mapreduce.dataflow.manifest import read_output  # noqa: PLC0415 - as above
+    from mapreduce.dataflow.manifest.folder import read_output  # noqa: PLC0415 - as above
     from mapreduce.progress import display_for, summary  # noqa: PLC0415 - as above
 
     name = name.removeprefix("@")

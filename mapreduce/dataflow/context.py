@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from mapreduce import config
-from mapreduce.dataflow.no_outputs import NoOutputs, Output
+from mapreduce.dataflow.tasks.no_outputs import NoOutputs, Output
 from mapreduce.errors import RecordError, without_secrets
-from mapreduce.side_files import TravelledFiles
+from mapreduce.travel.side_files import TravelledFiles
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,8 +18,8 @@ import xxhash
 
 from mapreduce.dataflow.disk import DISK_ERRORS
 from mapreduce.dataflow.saved import DONE, UNFINISHED, Note, file_names, is_own, saved_keys, saved_names
-from mapreduce.dataflow.setup import TaskSetup
 from mapreduce.dataflow.shuffle.block_file import DIGEST_BYTES, digest_of, read_index
+from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.errors import CorruptBlockError, DiskFullError, WireError
 from mapreduce.plan import JOB_ID, Done, Split, StepIdentity, done_file_name
 from mapreduce.protocol import plain

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 
-from mapreduce import history
 from mapreduce.client import Connection, JobFollower, Listener, SilentListener
 from mapreduce.client_state import ENDED_STATES
-from mapreduce.dataflow.manifest import remove_after_failure, remove_attempts
+from mapreduce.dataflow.manifest.folder import remove_after_failure, remove_attempts
+from mapreduce.failed import history
 from mapreduce.planner import Planned, plan
 from mapreduce.protocol.messages import (
     Accepted,

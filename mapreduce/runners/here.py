@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from mapreduce.client import Listener
 from mapreduce.errors import JobFailed
-from mapreduce.history import save_failed
-from mapreduce.loader import LoadedJob
+from mapreduce.failed.history import save_failed
+from mapreduce.failed.saved_folder import forget_saved, saved_folder
 from mapreduce.max_bad import shown_kinds
 from mapreduce.plan import JobSpec
 from mapreduce.planner import Planned, plan
@@ -22,8 +22,8 @@ from mapreduce.protocol.messages import JobStatus, StepStatus
 from mapreduce.request import Request
 from mapreduce.runners.inline import InlineProgress, hashing_is_fixed, run_inline
 from mapreduce.runners.private import PrivateFolder
-from mapreduce.saved_folder import forget_saved, saved_folder
-from mapreduce.side_files import extract_files, travelled_files
+from mapreduce.travel.loader import LoadedJob
+from mapreduce.travel.side_files import extract_files, travelled_files
 
 SEED_WARNING = (
     "this process hashes strings at random (PYTHONHASHSEED is not 0): a job that iterates over sets of strings may "

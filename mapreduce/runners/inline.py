@@ -15,19 +15,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mapreduce.config import WARNINGS
-from mapreduce.dataflow.bad_file import TooManyBad, cause_of
-from mapreduce.dataflow.manifest import remove_after_failure
+from mapreduce.dataflow.bad.file import TooManyBad, cause_of
+from mapreduce.dataflow.inputs.split_file import split_at
+from mapreduce.dataflow.manifest.folder import remove_after_failure
 from mapreduce.dataflow.saved import save_results
 from mapreduce.dataflow.saved_use import take_saved
 from mapreduce.dataflow.shuffle.block_file import Slice, open_slice
 from mapreduce.dataflow.shuffle.ranges import share_of
-from mapreduce.dataflow.split_file import split_at
-from mapreduce.dataflow.task import TaskSetup, failure_of, run_commit, run_map, run_reduce
+from mapreduce.dataflow.tasks.task import TaskSetup, failure_of, run_commit, run_map, run_reduce
 from mapreduce.errors import JobFailed
-from mapreduce.loader import LoadedJob
+from mapreduce.failed.saved_folder import with_saved
 from mapreduce.max_bad import BadTotals
 from mapreduce.plan import AttemptId, Done, Failure, JobSpec, TaskId, TaskKind, part_file_name, run_file_name
-from mapreduce.saved_folder import with_saved
+from mapreduce.travel.loader import LoadedJob
 
 HASH_SEED = "PYTHONHASHSEED"
 

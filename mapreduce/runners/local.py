@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Self
 
 from mapreduce.config import USER_ATTEMPTS_LOCAL
 from mapreduce.errors import JobCancelled, JobFailed, MapReduceError, UsageError
+from mapreduce.failed.saved_folder import ON_WORKERS, forget_saved, saved_folder, with_saved
 from mapreduce.runners.private import PrivateFolder, short_parent
-from mapreduce.saved_folder import ON_WORKERS, forget_saved, saved_folder, with_saved
 
 if TYPE_CHECKING:
     from mapreduce.client import Listener
@@ -227,7 +227,7 @@ def run_local(request: Request, listener: Listener) -> JobStatus:
         cluster.start()
         # These load while the agent starts.
         from mapreduce.client import Connection, JobFollower  # noqa: PLC0415 - see above
-        from mapreduce.history import save_failed  # noqa: PLC0415 - see above
+        from mapreduce.failed.history import save_failed  # noqa: PLC0415 - see above
         from mapreduce.planner import plan  # noqa: PLC0415 - see above
 
         listener.tick()  # the job's module may take long to import

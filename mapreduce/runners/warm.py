@@ -201,7 +201,7 @@ class WarmRunner:
         local = self._started()
         # These load while the agent starts, at the first run.
         from mapreduce.client import Connection, JobFollower  # noqa: PLC0415 - see above
-        from mapreduce.history import save_failed  # noqa: PLC0415 - see above
+        from mapreduce.failed.history import save_failed  # noqa: PLC0415 - see above
         from mapreduce.planner import plan  # noqa: PLC0415 - see above
 
         listener.tick()  # the job's module may take long to import

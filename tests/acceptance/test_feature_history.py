@@ -10,7 +10,7 @@ from cluster import environment, mapreduce, wait_for
 from everywhere import run_everywhere
 
 import mapreduce as engine
-from mapreduce import history
+from mapreduce.failed import history
 from mapreduce.notebook import cell_traceback
 
 JOB = """\

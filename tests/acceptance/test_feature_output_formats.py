@@ -21,7 +21,7 @@ from pyarrow import ipc
 
 import mapreduce
 from mapreduce import Context, Csv, Job, JobFailed
-from mapreduce.dataflow.manifest import read_manifest, read_output
+from mapreduce.dataflow.manifest.folder import read_manifest, read_output
 
 OUTPUTS = {
     "csv": "csv.gz",

@@ -19,8 +19,8 @@ from everywhere import die_once
 from s3 import Proxy, environment_of, now_and_then
 
 import mapreduce
-from mapreduce.dataflow.manifest import read_manifest, read_output
-from mapreduce.dataflow.store import store_of
+from mapreduce.dataflow.manifest.folder import read_manifest, read_output
+from mapreduce.dataflow.stores.store import store_of
 from mapreduce.errors import JobFailed, OutputError
 
 

@@ -17,7 +17,7 @@ ENGINE = Path(__file__).parents[2]
 PACK = """
 import sys
 from pathlib import Path
-from mapreduce.package import build_package
+from mapreduce.travel.package import build_package
 from mapreduce.targets import load_job
 data = build_package(load_job(sys.argv[1]))
 Path(sys.argv[2]).write_bytes(data)
@@ -27,7 +27,7 @@ Path(sys.argv[2]).write_bytes(data)
 RUN = """
 import sys, pickle
 from pathlib import Path
-from mapreduce.loader import LoadedCode
+from mapreduce.travel.loader import LoadedCode
 from mapreduce.tracebacks import user_traceback
 plan = LoadedCode(Path(sys.argv[1]).read_bytes()).job.resolved[0]
 mapper = plan.mapper.bind({}, None)
@@ -182,7 +182,7 @@ import sys, linecache
 sys.path.insert(0, ".")
 from pathlib import Path
 from mapreduce import Job
-from mapreduce.package import build_package
+from mapreduce.travel.package import build_package
 def cell(number, text):
     name = f"<ipython-input-{number}>"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
@@ -231,7 +231,7 @@ def test_a_script_that_runs_its_own_functions_travels_by_value(tmp_path: Path) -
             """
             from pathlib import Path
             from mapreduce import Job
-            from mapreduce.package import build_package
+            from mapreduce.travel.package import build_package
 
             def mapper(line):
                 import sc_helper

@@ -8,8 +8,8 @@ import pytest
 from cluster import environment
 
 import mapreduce
-from mapreduce import history
-from mapreduce.dataflow.manifest import read_manifest
+from mapreduce.dataflow.manifest.folder import read_manifest
+from mapreduce.failed import history
 from mapreduce.plan import Failure, FailureKind
 from mapreduce.planner import plan
 from mapreduce.request import Request
@@ -18,8 +18,8 @@ from mapreduce.request import Request
 # that the attempts made, by task, with each a second one where a key came first.
 REPLAY = """
 import json, pathlib, sys
-from mapreduce.history import find
-from mapreduce.replay import Replay, task_named
+from mapreduce.failed.history import find
+from mapreduce.failed.replay import Replay, task_named
 folder, job, *tasks = sys.argv[1:]
 told = []
 replaying = Replay(find(job), pathlib.Path(folder), pathlib.Path(folder, "saved"), told.append)

@@ -4,10 +4,10 @@ from functools import reduce
 
 from hypothesis import strategies as st
 
-from mapreduce.dataflow.columns import Batch, concat, make_batch, records_of, sort_by_key
+from mapreduce.dataflow.columns.batches import Batch, concat, make_batch, records_of, sort_by_key
 from mapreduce.dataflow.context import Site
-from mapreduce.dataflow.fold import Fold
-from mapreduce.dataflow.reduce_task import FoldLoop
+from mapreduce.dataflow.tasks.fold import Fold
+from mapreduce.dataflow.tasks.reduce_task import FoldLoop
 from mapreduce.several import on_stream
 
 

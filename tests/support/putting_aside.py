@@ -4,12 +4,12 @@ from everywhere import bytes_of
 from hypothesis import HealthCheck, settings
 
 import mapreduce
-from mapreduce.dataflow.inputs import find_inputs, plan_splits
-from mapreduce.dataflow.manifest import prepare_output
-from mapreduce.dataflow.split_file import encode_splits
-from mapreduce.loader import LoadedJob
+from mapreduce.dataflow.inputs.find import find_inputs, plan_splits
+from mapreduce.dataflow.inputs.split_file import encode_splits
+from mapreduce.dataflow.manifest.folder import prepare_output
 from mapreduce.plan import JobSpec, Limits, MaxBad, StepShape, TaskOptions
 from mapreduce.runners.inline import run_inline
+from mapreduce.travel.loader import LoadedJob
 
 SETTINGS = settings(
     max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -3,11 +3,11 @@
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
-from mapreduce.dataflow.cogroup import cogrouped, shared_key_lane, side_limits
-from mapreduce.dataflow.columns import make_batch
+from mapreduce.dataflow.columns.batches import make_batch
 from mapreduce.dataflow.shuffle.block_file import open_slice
 from mapreduce.dataflow.shuffle.merge import merged_chunks
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
+from mapreduce.dataflow.tasks.cogroup import cogrouped, shared_key_lane, side_limits
 from mapreduce.plan import Limits
 
 TINY = Limits(flush_records=5, sort_buffer=1 << 10, block=128, merge=1 << 10)

@@ -3,7 +3,7 @@
 import zlib
 from dataclasses import replace
 
-from mapreduce.dataflow.bad_care import PARTS
+from mapreduce.dataflow.bad.care import PARTS
 from mapreduce.plan import TaskKind
 from workers.killers import Mark
 

@@ -13,7 +13,8 @@ from mapreduce import (
     Job,
     JobFailed,
 )
-from mapreduce.dataflow import bad_care, named_outputs
+from mapreduce.dataflow.bad import care as bad_care
+from mapreduce.dataflow.tasks import named_outputs
 from mapreduce.errors import UsageError
 
 

@@ -10,12 +10,11 @@ import pytest
 from putting_aside import number, written
 
 from mapreduce import Count, Job
-from mapreduce.dataflow.bad_file import TooManyBad
-from mapreduce.dataflow.inputs import find_inputs, plan_splits
-from mapreduce.dataflow.manifest import prepare_output
+from mapreduce.dataflow.bad.file import TooManyBad
+from mapreduce.dataflow.inputs.find import find_inputs, plan_splits
+from mapreduce.dataflow.manifest.folder import prepare_output
 from mapreduce.dataflow.shuffle.block_file import open_slice
-from mapreduce.dataflow.task import TaskSetup, failure_of, run_map, run_reduce
-from mapreduce.loader import LoadedJob
+from mapreduce.dataflow.tasks.task import TaskSetup, failure_of, run_map, run_reduce
 from mapreduce.plan import (
     AttemptId,
     FailureKind,
@@ -28,6 +27,7 @@ from mapreduce.plan import (
     bad_file_name,
     run_file_name,
 )
+from mapreduce.travel.loader import LoadedJob
 
 
 class Attempts:

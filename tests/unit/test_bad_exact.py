@@ -20,8 +20,8 @@ from mapreduce import (
     Max,
     Parquet,
 )
-from mapreduce.dataflow import named_outputs, sinks
-from mapreduce.dataflow.bad_file import Aside, BadRecord
+from mapreduce.dataflow.bad.file import Aside, BadRecord
+from mapreduce.dataflow.tasks import named_outputs, sinks
 from mapreduce.errors import UsageError
 from mapreduce.max_bad import is_too_many, read_max_bad
 from mapreduce.plan import AttemptId, Done, Failure, FailureKind, MaxBad, TaskId, TaskKind, TaskOptions

@@ -18,8 +18,8 @@ from mapreduce import (
     Join,
     ListPartitioner,
 )
-from mapreduce.dataflow.bad_folder import read_bad
-from mapreduce.dataflow.manifest import read_output
+from mapreduce.dataflow.bad.folder import read_bad
+from mapreduce.dataflow.manifest.folder import read_output
 from mapreduce.plan import Limits
 
 

@@ -22,8 +22,8 @@ from mapreduce import (
     JsonLines,
     Step,
 )
-from mapreduce.dataflow.bad_folder import read_bad
-from mapreduce.dataflow.manifest import read_output
+from mapreduce.dataflow.bad.folder import read_bad
+from mapreduce.dataflow.manifest.folder import read_output
 
 
 def test_lines_that_are_no_text_are_put_aside_with_their_bytes(tmp_path):

@@ -16,7 +16,7 @@ from mapreduce import (
     Step,
     Sum,
 )
-from mapreduce.dataflow.bad_folder import read_bad
+from mapreduce.dataflow.bad.folder import read_bad
 
 LINES = st.lists(st.sampled_from(["1", "22", "x", "31", "boom", "7", "5x5", "12", "404"]), max_size=30)
 

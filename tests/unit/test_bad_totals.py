@@ -10,8 +10,15 @@ from core_driver import Driver, spec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapreduce.dataflow.bad_folder import GrantedBad, move_bad
-from mapreduce.dataflow.manifest import Disk, Granted, commit_job, prepare_output, remove_attempts, temporary_folder
+from mapreduce.dataflow.bad.folder import GrantedBad, move_bad
+from mapreduce.dataflow.manifest.folder import (
+    Disk,
+    Granted,
+    commit_job,
+    prepare_output,
+    remove_attempts,
+    temporary_folder,
+)
 from mapreduce.errors import InputLostError, UsageError
 from mapreduce.max_bad import KINDS, OTHERS, BadTotals, read_max_bad, shown_kinds, total_line
 from mapreduce.plan import (

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 from putting_aside import SETTINGS, written
 
 from mapreduce import Aggregator, Count, Input, Job, Join
-from mapreduce.dataflow.inputs import find_inputs, plan_splits
-from mapreduce.dataflow.manifest import prepare_output
-from mapreduce.dataflow.series import COMBINING, TABLE
+from mapreduce.dataflow.bad.series import COMBINING, TABLE
+from mapreduce.dataflow.inputs.find import find_inputs, plan_splits
+from mapreduce.dataflow.manifest.folder import prepare_output
 from mapreduce.dataflow.shuffle.block_file import open_slice
-from mapreduce.dataflow.task import TaskSetup, run_map, run_reduce
-from mapreduce.loader import LoadedJob
+from mapreduce.dataflow.tasks.task import TaskSetup, run_map, run_reduce
 from mapreduce.plan import AttemptId, Limits, MaxBad, StepShape, TaskId, TaskKind, TaskOptions, run_file_name
+from mapreduce.travel.loader import LoadedJob
 
 KILLED = "killed the process: SIGSEGV"
 

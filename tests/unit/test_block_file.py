@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mapreduce.dataflow.columns import Batch, Lane, make_batch, records_of, regroup
+from mapreduce.dataflow.columns.batches import Batch, Lane, make_batch, records_of, regroup
 from mapreduce.dataflow.shuffle.block_file import BlockFileWriter, Slice, open_slice, read_blocks, read_index
 from mapreduce.errors import CorruptBlockError, DiskFullError, InputLostError
 from mapreduce.plan import AttemptId, TaskId, TaskKind

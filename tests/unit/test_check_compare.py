@@ -15,8 +15,8 @@ import mapreduce
 from mapreduce.check.compare import Likeness, alike, compare, first_difference
 from mapreduce.check.other import last_words
 from mapreduce.check.trial import Outcome, OutputTrace, TaskTrace
-from mapreduce.dataflow.keys import encode_key
-from mapreduce.dataflow.values import encode_value
+from mapreduce.dataflow.columns.keys import encode_key
+from mapreduce.dataflow.columns.values import encode_value
 from mapreduce.plan import TaskId, TaskKind
 
 NAMES = ("here", "there")

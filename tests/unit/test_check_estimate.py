@@ -16,8 +16,8 @@ from mapreduce.check.estimate import MOST_REDUCERS, estimates_of, skewed_keys, s
 from mapreduce.check.forecast import Forecast, Point, StepForecast, _power
 from mapreduce.check.report import Level, Sure
 from mapreduce.check.spread import Spread
-from mapreduce.dataflow.keys import decode_key
-from mapreduce.dataflow.values import decode_value
+from mapreduce.dataflow.columns.keys import decode_key
+from mapreduce.dataflow.columns.values import decode_value
 
 STEP = StepForecast(
     records_in=1e6,

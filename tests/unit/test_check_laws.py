@@ -16,11 +16,11 @@ from mapreduce.check.laws_combiner import Pair, try_combiner
 from mapreduce.check.report import Level
 from mapreduce.check.trial import Watched
 from mapreduce.check.values import Group, groups_of
-from mapreduce.dataflow.columns import make_batch
-from mapreduce.dataflow.setup import TaskSetup
-from mapreduce.dataflow.values import encode_value
-from mapreduce.loader import LoadedJob
+from mapreduce.dataflow.columns.batches import make_batch
+from mapreduce.dataflow.columns.values import encode_value
+from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.plan import AttemptId, StepShape, TaskId, TaskKind, TaskOptions
+from mapreduce.travel.loader import LoadedJob
 
 
 def pairs(line):

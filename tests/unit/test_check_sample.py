@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from mapreduce import Csv, Files, Input, Job, Join, JsonLines, Parquet
 from mapreduce.check.sample import PortionsReader, SampledInput, cut_evenly, take_sample
-from mapreduce.dataflow.setup import TaskSetup
-from mapreduce.loader import LoadedJob
+from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.plan import AttemptId, Limits, Piece, Split, StepShape, TaskId, TaskKind, TaskOptions
+from mapreduce.travel.loader import LoadedJob
 
 LOADED = LoadedJob(
     Job(lambda line: []), {}, TaskOptions("job", "out", steps=(StepShape(1, 0),), limits=Limits(read=64))

@@ -11,7 +11,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapreduce.dataflow.codecs import Codec, codec_of, decompressed
+from mapreduce.dataflow.inputs.codecs import Codec, codec_of, decompressed
 from mapreduce.errors import InputError
 
 PACK = {

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from sides import TINY, side_by_side, write_side
 
 from mapreduce.calls import read_call
-from mapreduce.dataflow.cogroup import LargeGroup, side_limits, sides_of
-from mapreduce.dataflow.columns import Batch, records_of
+from mapreduce.dataflow.columns.batches import Batch, records_of
+from mapreduce.dataflow.columns.keys import encode_key, normalise_key
+from mapreduce.dataflow.columns.values import encode_value
 from mapreduce.dataflow.context import Site
-from mapreduce.dataflow.keys import encode_key, normalise_key
-from mapreduce.dataflow.reduce_task import ReduceLoop
-from mapreduce.dataflow.values import encode_value
+from mapreduce.dataflow.tasks.cogroup import LargeGroup, side_limits, sides_of
+from mapreduce.dataflow.tasks.reduce_task import ReduceLoop
 from mapreduce.errors import RecordError, SecondPassError
 from mapreduce.plan import Limits
 

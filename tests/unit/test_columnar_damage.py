@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce import Arrow, Parquet
-from mapreduce.dataflow.inputs import find_inputs, plan_splits
-from mapreduce.dataflow.parquet_footer import read_footer
-from mapreduce.dataflow.parquet_pages import damage_of_pages
-from mapreduce.dataflow.readers import reader_for
+from mapreduce.dataflow.inputs.find import find_inputs, plan_splits
+from mapreduce.dataflow.readers.parquet_footer import read_footer
+from mapreduce.dataflow.readers.parquet_pages import damage_of_pages
+from mapreduce.dataflow.readers.reader import reader_for
 from mapreduce.errors import InputError
 from mapreduce.plan import TaskOptions
 

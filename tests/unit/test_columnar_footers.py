@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapreduce.dataflow import arrow_footer, parquet_footer
-from mapreduce.dataflow.arrow_footer import DamagedError
+from mapreduce.dataflow.readers import arrow_footer, parquet_footer
+from mapreduce.dataflow.readers.arrow_footer import DamagedError
 from mapreduce.errors import InputError
 
 TABLE = pa.table({"a": [1, 2, 3], "b": [{"x": "p", "y": [1]}, None, {"x": "q", "y": []}], "c": ["r", "s", None]})

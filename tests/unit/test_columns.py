@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapreduce.dataflow import sorting
-from mapreduce.dataflow.columns import (
+from mapreduce.dataflow.columns import sorting
+from mapreduce.dataflow.columns.batches import (
     Batch,
     Lane,
     common_lane,
@@ -34,9 +34,9 @@ from mapreduce.dataflow.columns import (
     values_list,
     with_lanes,
 )
-from mapreduce.dataflow.keys import encode_key, normalise_key
-from mapreduce.dataflow.sorting import sort_frame
-from mapreduce.dataflow.values import encode_value
+from mapreduce.dataflow.columns.keys import encode_key, normalise_key
+from mapreduce.dataflow.columns.sorting import sort_frame
+from mapreduce.dataflow.columns.values import encode_value
 from mapreduce.errors import KeyTypeError, ValueTypeError
 
 NUL_TEXT = st.text(st.sampled_from("\0ab\ud800\uffff\U00010000"), max_size=4)
@@ -315,7 +315,7 @@ def test_sort_of_many_strings(shape):
 
 SCRIPT = """
 import random, polars as pl
-from mapreduce.dataflow.columns import make_batch, regroup, sort_by_key, concat, records_of
+from mapreduce.dataflow.columns.batches import make_batch, regroup, sort_by_key, concat, records_of
 rng = random.Random(7)
 out = []
 for make in (lambda: str(int(rng.paretovariate(0.5))), lambda: rng.choice([1.0, float("nan"), rng.random()]),

@@ -6,7 +6,7 @@ import pytest
 import xxhash
 
 from mapreduce.config import FETCH_TIMEOUT_S
-from mapreduce.dataflow.columns import Lane
+from mapreduce.dataflow.columns.batches import Lane
 from mapreduce.dataflow.shuffle.block_file import BlockRef, Slice
 from mapreduce.errors import InputLostError
 from mapreduce.plan import AttemptId, TaskId, TaskKind

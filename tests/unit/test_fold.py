@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce.aggregators import Count, Max, Mean, Min, Sum, Variance
-from mapreduce.dataflow.columns import Batch, Lane, concat, make_batch, records_of, sort_by_key
+from mapreduce.dataflow.columns.batches import Batch, Lane, concat, make_batch, records_of, sort_by_key
 from mapreduce.dataflow.context import Site
-from mapreduce.dataflow.fold import BY_METHODS, Fold, Partials
+from mapreduce.dataflow.tasks.fold import BY_METHODS, Fold, Partials
 from mapreduce.errors import ValueTypeError
 from mapreduce.plan import Limits
 from mapreduce.step import as_aggregator

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from sides import TINY, side_by_side
 
 from mapreduce.calls import read_call
-from mapreduce.dataflow.cogroup import shared_key_lane
-from mapreduce.dataflow.columns import Lane, key_series, make_batch, records_of, regroup
-from mapreduce.dataflow.combine import ALWAYS_COMBINED, FrameCombiner
+from mapreduce.dataflow.columns.batches import Lane, key_series, make_batch, records_of, regroup
+from mapreduce.dataflow.columns.keys import encode_key, normalise_key
+from mapreduce.dataflow.columns.values import encode_value
 from mapreduce.dataflow.context import Site
-from mapreduce.dataflow.frame_task import FrameLoop
-from mapreduce.dataflow.keys import encode_key, normalise_key
-from mapreduce.dataflow.values import encode_value
+from mapreduce.dataflow.tasks.cogroup import shared_key_lane
+from mapreduce.dataflow.tasks.combine import ALWAYS_COMBINED, FrameCombiner
+from mapreduce.dataflow.tasks.frame_task import FrameLoop
 from mapreduce.errors import RecordError
 from mapreduce.plan import Limits
 

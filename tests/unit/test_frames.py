@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapreduce.dataflow.columns import Lane, make_batch, records_of
-from mapreduce.dataflow.frames import batch_of, batches_of, exact_dtype, frame_of
-from mapreduce.dataflow.keys import encode_key, normalise_key
-from mapreduce.dataflow.values import encode_value
+from mapreduce.dataflow.columns.batches import Lane, make_batch, records_of
+from mapreduce.dataflow.columns.frames import batch_of, batches_of, exact_dtype, frame_of
+from mapreduce.dataflow.columns.keys import encode_key, normalise_key
+from mapreduce.dataflow.columns.values import encode_value
 from mapreduce.errors import KeyTypeError, RecordError, ValueTypeError
 
 BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")

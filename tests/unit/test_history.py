@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapreduce import history
 from mapreduce.aggregators import Count
-from mapreduce.asked import asked_from, asked_of
 from mapreduce.errors import JobFailed
+from mapreduce.failed import history
+from mapreduce.failed.asked import asked_from, asked_of
 from mapreduce.job import Job
 from mapreduce.plan import Failure, FailureKind
 from mapreduce.planner import plan

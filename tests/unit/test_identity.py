@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce.calls import convert_parameters
-from mapreduce.identity import changed_since, identities_of
-from mapreduce.identity_walk import fingerprint
-from mapreduce.imports import ModuleSource
-from mapreduce.package import Package, build_package
+from mapreduce.identity.steps import changed_since, identities_of
+from mapreduce.identity.walk import fingerprint
 from mapreduce.plan import StepShape, TaskOptions
 from mapreduce.protocol.plain import unpack
 from mapreduce.targets import job_from_module, load_job
+from mapreduce.travel.imports import ModuleSource
+from mapreduce.travel.package import Package, build_package
 
 BASE = '''
 """A job."""
@@ -325,8 +325,8 @@ def _planned(folder, files):
 SHOW = """
 import sys
 from mapreduce.plan import TaskOptions, StepShape
-from mapreduce.identity import identities_of
-from mapreduce.package import Package, build_package
+from mapreduce.identity.steps import identities_of
+from mapreduce.travel.package import Package, build_package
 from mapreduce.protocol.plain import unpack
 from mapreduce.targets import load_job
 found = load_job(sys.argv[1])

@@ -15,8 +15,8 @@ import json, os, sys, time
 from pathlib import Path
 import numpy, polars
 import mapreduce
-from mapreduce.identity import identities_of
-from mapreduce.package import Package, build_package
+from mapreduce.identity.steps import identities_of
+from mapreduce.travel.package import Package, build_package
 from mapreduce.plan import StepShape, TaskOptions
 from mapreduce.protocol.plain import unpack
 from mapreduce.targets import load_job

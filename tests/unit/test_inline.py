@@ -12,11 +12,11 @@ import pytest
 import mapreduce
 from mapreduce.aggregators import Count, Max, Mean, Min, Sum
 from mapreduce.config import WARNINGS
-from mapreduce.dataflow.inputs import find_inputs, plan_splits
-from mapreduce.dataflow.manifest import prepare_output, read_output
+from mapreduce.dataflow.inputs.find import find_inputs, plan_splits
+from mapreduce.dataflow.inputs.split_file import encode_splits
+from mapreduce.dataflow.manifest.folder import prepare_output, read_output
 from mapreduce.dataflow.shuffle.block_file import open_slice
-from mapreduce.dataflow.split_file import encode_splits
-from mapreduce.dataflow.task import TaskSetup, failure_of, run_map, run_reduce
+from mapreduce.dataflow.tasks.task import TaskSetup, failure_of, run_map, run_reduce
 from mapreduce.errors import (
     CorruptBlockError,
     DiskFullError,
@@ -27,7 +27,6 @@ from mapreduce.errors import (
     UsageError,
 )
 from mapreduce.job import Job, Step
-from mapreduce.loader import LoadedJob
 from mapreduce.plan import (
     AttemptId,
     FailureKind,
@@ -40,6 +39,7 @@ from mapreduce.plan import (
     run_file_name,
 )
 from mapreduce.runners.inline import run_inline
+from mapreduce.travel.loader import LoadedJob
 
 TEXT = "".join(f"the {n % 7} cat {'sat ' * (n % 5)}on mat{n % 11}\n" for n in range(250))
 TINY = Limits(flush_records=13, sort_buffer=8192, block=512, merge=4096, read=100)

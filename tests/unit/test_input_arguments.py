@@ -6,8 +6,8 @@ import pytest
 
 import mapreduce
 from mapreduce import Count, Csv, Files, Input, Job, JsonLines, Parquet, Records, Step, Text, UsageError
-from mapreduce.dataflow.inputs import FILE_BYTES, InputFile, InputFiles, find_inputs, notes, plan_inputs
-from mapreduce.dataflow.split_file import split_at, split_count
+from mapreduce.dataflow.inputs.find import FILE_BYTES, InputFile, InputFiles, find_inputs, notes, plan_inputs
+from mapreduce.dataflow.inputs.split_file import split_at, split_count
 from mapreduce.describe import describe_job
 from mapreduce.errors import InputError, JobDefinitionError, OutputError
 from mapreduce.input_arguments import arguments_of, is_stdin, read_paths

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapreduce.dataflow import inputs
-from mapreduce.dataflow.inputs import InputFile, default_reducers, find_inputs, notes, plan_splits
+from mapreduce.dataflow.inputs import find as inputs
+from mapreduce.dataflow.inputs.find import InputFile, default_reducers, find_inputs, notes, plan_splits
 from mapreduce.errors import InputError
 
 MIB = 1 << 20

@@ -12,15 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mapreduce.aggregators import Count, Max, Mean, Min, Sum
-from mapreduce.dataflow.inputs import find_inputs, plan_splits
-from mapreduce.dataflow.keys import encode_key, normalise_key
-from mapreduce.dataflow.manifest import prepare_output, read_output
-from mapreduce.dataflow.split_file import encode_splits
-from mapreduce.dataflow.values import decode_value, encode_value
+from mapreduce.dataflow.columns.keys import encode_key, normalise_key
+from mapreduce.dataflow.columns.values import decode_value, encode_value
+from mapreduce.dataflow.inputs.find import find_inputs, plan_splits
+from mapreduce.dataflow.inputs.split_file import encode_splits
+from mapreduce.dataflow.manifest.folder import prepare_output, read_output
 from mapreduce.job import Job, Step
-from mapreduce.loader import LoadedJob
 from mapreduce.plan import JobSpec, Limits, StepShape, TaskOptions
 from mapreduce.runners.inline import run_inline
+from mapreduce.travel.loader import LoadedJob
 
 TEXT = st.text(st.characters(codec=None, categories=None), max_size=3)  # lone surrogates included
 EDGES = st.sampled_from([2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**62, -1, 0, 1, 10**30])

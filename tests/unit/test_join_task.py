@@ -16,15 +16,15 @@ from sides import TINY, side_by_side
 
 import mapreduce
 from mapreduce import Input, Job
-from mapreduce.dataflow import join_task
-from mapreduce.dataflow.broadcast import BroadcastSink, Loaded, Table
-from mapreduce.dataflow.cogroup import LargeGroup
-from mapreduce.dataflow.columns import make_batch, records_of, value_series
+from mapreduce.dataflow.columns.batches import make_batch, records_of, value_series
+from mapreduce.dataflow.columns.keys import encode_key, normalise_key
+from mapreduce.dataflow.columns.values import encode_value, holds_pickle
 from mapreduce.dataflow.context import Context
-from mapreduce.dataflow.join_task import Coded, JoinLoop, pair_column
-from mapreduce.dataflow.keys import encode_key, normalise_key
-from mapreduce.dataflow.sinks import Written
-from mapreduce.dataflow.values import encode_value, holds_pickle
+from mapreduce.dataflow.tasks import join_task
+from mapreduce.dataflow.tasks.broadcast import BroadcastSink, Loaded, Table
+from mapreduce.dataflow.tasks.cogroup import LargeGroup
+from mapreduce.dataflow.tasks.join_task import Coded, JoinLoop, pair_column
+from mapreduce.dataflow.tasks.sinks import Written
 from mapreduce.joins import BROADCAST_JOINS, JOINS, Join
 from mapreduce.plan import AttemptId, Limits, TaskId, TaskKind
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce.aggregators import Count, Max, Mean, Min, Sum, Variance
-from mapreduce.dataflow.columns import make_batch, records_of
+from mapreduce.dataflow.columns.batches import make_batch, records_of
 from mapreduce.dataflow.context import Site
-from mapreduce.dataflow.fold import BY_METHODS, Fold
-from mapreduce.dataflow.kernels import KERNELS
+from mapreduce.dataflow.tasks.fold import BY_METHODS, Fold
+from mapreduce.dataflow.tasks.kernels import KERNELS
 from mapreduce.errors import JobDefinitionError, ValueTypeError
 from mapreduce.keeping import Collect, First, Sample, TopK, draw
 from mapreduce.several import Fields, Together

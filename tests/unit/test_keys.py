@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapreduce.dataflow.keys import KEY_DEPTH, NAN, decode_key, encode_key, key_hash, normalise_key
+from mapreduce.dataflow.columns.keys import KEY_DEPTH, NAN, decode_key, encode_key, key_hash, normalise_key
 from mapreduce.errors import KeyTypeError
 
 SCALARS = st.one_of(

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from mapreduce.imports import ModuleSource
-from mapreduce.loader import SourceFinder
-from mapreduce.package import Package, Setup, package_of, setup_of
 from mapreduce.plan import TaskOptions
 from mapreduce.protocol.plain import pack
 from mapreduce.targets import load_job
+from mapreduce.travel.imports import ModuleSource
+from mapreduce.travel.loader import SourceFinder
+from mapreduce.travel.package import Package, Setup, package_of, setup_of
 
 OPTIONS = TaskOptions(job="j", output="/out", seed=7)
 
@@ -40,7 +40,7 @@ def loaded(tmp_path: Path) -> Loaded:
             (tmp_path / f"package.bin{number}").write_bytes(pack(setup))
         script = (
             "import sys\nfrom pathlib import Path\nfrom mapreduce.errors import MapReduceError\n"
-            "from mapreduce.loader import LoadedCode\n"
+            "from mapreduce.travel.loader import LoadedCode\n"
             "def setup(number): return code.setup(Path(sys.argv[1] + str(number)).read_bytes(), {})\n"
             "try:\n    code = LoadedCode(Path(sys.argv[1]).read_bytes())\n    loaded = setup(0)\n"
             "except MapReduceError as error:\n    sys.exit(f'{type(error).__name__}: {error}')\n"

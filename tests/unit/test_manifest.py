@@ -11,9 +11,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mapreduce.dataflow import manifest, manifest_file, manifest_reserve
-from mapreduce.dataflow.columns import make_batch
-from mapreduce.dataflow.manifest import (
+from mapreduce.dataflow.columns.batches import make_batch
+from mapreduce.dataflow.manifest import file as manifest_file
+from mapreduce.dataflow.manifest import folder as manifest
+from mapreduce.dataflow.manifest import reserve as manifest_reserve
+from mapreduce.dataflow.manifest.folder import (
     Disk,
     Granted,
     commit_job,
@@ -22,7 +24,7 @@ from mapreduce.dataflow.manifest import (
     read_output,
     remove_attempts,
 )
-from mapreduce.dataflow.outputs import PartWriter
+from mapreduce.dataflow.outputs.parts import PartWriter
 from mapreduce.errors import InputLostError, OutputError
 from mapreduce.plan import AttemptId, TaskId, TaskKind, TaskOptions, attempt_output_name
 

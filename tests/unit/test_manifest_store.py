@@ -10,8 +10,11 @@ import fsspec
 import polars as pl
 import pytest
 
-from mapreduce.dataflow.columns import make_batch
-from mapreduce.dataflow.manifest import (
+from mapreduce.dataflow.columns.batches import make_batch
+from mapreduce.dataflow.inputs.probe import check_probe, make_probe
+from mapreduce.dataflow.manifest.attempts import deliver
+from mapreduce.dataflow.manifest.commit_in_store import commit_in_store
+from mapreduce.dataflow.manifest.folder import (
     Granted,
     commit_job,
     open_part,
@@ -21,14 +24,11 @@ from mapreduce.dataflow.manifest import (
     read_output,
     remove_attempts,
 )
-from mapreduce.dataflow.manifest_store import prepare_in_store, remove_from_store
-from mapreduce.dataflow.outputs import PartWriter
-from mapreduce.dataflow.outputs_files import Writing
-from mapreduce.dataflow.probe import check_probe, make_probe
-from mapreduce.dataflow.store import FsspecStore, store_of
-from mapreduce.dataflow.store_commit import commit_in_store
-from mapreduce.dataflow.store_output import deliver
-from mapreduce.dataflow.store_s3 import S3Store
+from mapreduce.dataflow.manifest.in_store import prepare_in_store, remove_from_store
+from mapreduce.dataflow.outputs.files import Writing
+from mapreduce.dataflow.outputs.parts import PartWriter
+from mapreduce.dataflow.stores.s3 import S3Store
+from mapreduce.dataflow.stores.store import FsspecStore, store_of
 from mapreduce.errors import InputLostError, OutputError
 from mapreduce.plan import AttemptId, TaskId, TaskKind, TaskOptions, attempt_output_name
 

@@ -8,11 +8,11 @@ from itertools import chain
 import pytest
 
 from mapreduce.calls import read_call
-from mapreduce.dataflow.columns import Batch, key_series, records_of
+from mapreduce.dataflow.columns.batches import Batch, key_series, records_of
 from mapreduce.dataflow.context import Site
-from mapreduce.dataflow.emit import Emitter, weight
-from mapreduce.dataflow.map_task import MapLoop, Records
-from mapreduce.dataflow.task import _calm_gc
+from mapreduce.dataflow.tasks.emit import Emitter, weight
+from mapreduce.dataflow.tasks.map_task import MapLoop, Records
+from mapreduce.dataflow.tasks.task import _calm_gc
 from mapreduce.errors import KeyTypeError, RecordError, ValueTypeError
 from mapreduce.plan import Limits
 

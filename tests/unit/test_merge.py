@@ -7,8 +7,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mapreduce.dataflow.columns import Batch, Lane, keys_list, make_batch, records_of, regroup, sort_by_key, values_list
-from mapreduce.dataflow.keys import encode_key
+from mapreduce.dataflow.columns.batches import (
+    Batch,
+    Lane,
+    keys_list,
+    make_batch,
+    records_of,
+    regroup,
+    sort_by_key,
+    values_list,
+)
+from mapreduce.dataflow.columns.keys import encode_key
 from mapreduce.dataflow.shuffle.block_file import BlockFileWriter, Slice, open_slice
 from mapreduce.dataflow.shuffle.merge import OneGroup, WholeGroups, fan_in, merged_batches, merged_chunks, read_part
 from mapreduce.errors import CorruptBlockError, DiskFullError, InputLostError, SecondPassError

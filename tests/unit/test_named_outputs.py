@@ -9,14 +9,14 @@ import mapreduce
 from mapreduce import Job
 from mapreduce.config import CONTROL_FRAME_BYTES
 from mapreduce.coordinator import results
-from mapreduce.dataflow import named_outputs
 from mapreduce.dataflow.context import Context, Site
-from mapreduce.dataflow.inputs import find_inputs
-from mapreduce.dataflow.manifest import Granted, commit_job, prepare_output, temporary_folder
-from mapreduce.dataflow.named_outputs import NamedOutputs
-from mapreduce.dataflow.outputs import PartWriter
-from mapreduce.dataflow.outputs_read import read_part_records
-from mapreduce.dataflow.parquet_types import NAME_CHARS
+from mapreduce.dataflow.inputs.find import find_inputs
+from mapreduce.dataflow.manifest.folder import Granted, commit_job, prepare_output, temporary_folder
+from mapreduce.dataflow.outputs.column_types import NAME_CHARS
+from mapreduce.dataflow.outputs.parts import PartWriter
+from mapreduce.dataflow.outputs.read import read_part_records
+from mapreduce.dataflow.tasks import named_outputs
+from mapreduce.dataflow.tasks.named_outputs import NamedOutputs
 from mapreduce.errors import (
     DiskFullError,
     JobDefinitionError,

@@ -10,7 +10,7 @@ import pytest
 
 import mapreduce
 from mapreduce import Count, Job
-from mapreduce.dataflow.manifest_file import JOB_FILE
+from mapreduce.dataflow.manifest.file import JOB_FILE
 from mapreduce.errors import InputError, JobFailed, OutputError
 from mapreduce.notebook import cell_traceback, name_cells, notebook_path, replaced_job, show_errors
 

@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 
 import mapreduce
 from mapreduce.aggregators import Count, Sum
-from mapreduce.dataflow.keys import encode_key, normalise_key
-from mapreduce.dataflow.manifest import read_output
-from mapreduce.dataflow.values import encode_value
+from mapreduce.dataflow.columns.keys import encode_key, normalise_key
+from mapreduce.dataflow.columns.values import encode_value
+from mapreduce.dataflow.manifest.folder import read_output
 from mapreduce.errors import JobFailed
 from mapreduce.job import Input, Job, Step
 from mapreduce.joins import Join
-from mapreduce.loader import LoadedJob
 from mapreduce.partitioners import ListPartitioner, RangePartitioner
 from mapreduce.plan import Limits
 from mapreduce.planner import plan
 from mapreduce.request import Request
 from mapreduce.runners.inline import run_inline
+from mapreduce.travel.loader import LoadedJob
 
 LIMITS = st.builds(
     Limits,

@@ -12,15 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mapreduce.calls import read_call
-from mapreduce.dataflow.columns import Lane, concat, key_series, keys_list, make_batch, values_list
+from mapreduce.dataflow.columns.batches import Lane, concat, key_series, keys_list, make_batch, values_list
+from mapreduce.dataflow.columns.keys import encode_key, normalise_key
+from mapreduce.dataflow.columns.values import encode_value
 from mapreduce.dataflow.context import Site
-from mapreduce.dataflow.keys import encode_key, normalise_key
-from mapreduce.dataflow.ordering import ValueOrder, ordered_chunks
 from mapreduce.dataflow.shuffle.block_file import open_slice
 from mapreduce.dataflow.shuffle.composite import compose, elements, key_elements, key_encodings
 from mapreduce.dataflow.shuffle.merge import OneGroup
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
-from mapreduce.dataflow.values import encode_value
+from mapreduce.dataflow.tasks.ordering import ValueOrder, ordered_chunks
 from mapreduce.errors import RecordError, SecondPassError
 from mapreduce.plan import Limits
 

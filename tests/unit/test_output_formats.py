@@ -18,12 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import ipc
 
-from mapreduce.dataflow import outputs_files, outputs_read
-from mapreduce.dataflow.columns import make_batch
-from mapreduce.dataflow.csv_text import common_values, record_ends, table_name
-from mapreduce.dataflow.outputs import PartWriter
-from mapreduce.dataflow.outputs_files import Writing
-from mapreduce.dataflow.outputs_read import read_back, read_part_records
+from mapreduce.dataflow.columns.batches import make_batch
+from mapreduce.dataflow.outputs import files as outputs_files
+from mapreduce.dataflow.outputs import read as outputs_read
+from mapreduce.dataflow.outputs.csv_text import common_values, record_ends, table_name
+from mapreduce.dataflow.outputs.files import Writing
+from mapreduce.dataflow.outputs.parts import PartWriter
+from mapreduce.dataflow.outputs.read import read_back, read_part_records
 from mapreduce.errors import JobDefinitionError, OutputError, ValueTypeError
 from mapreduce.job import Job
 from mapreduce.output_formats import COMPRESSIONS, check_output_format, ending_of

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mapreduce.dataflow import tsv
-from mapreduce.dataflow.columns import Lane, make_batch, regroup
+from mapreduce.dataflow.columns.batches import Lane, make_batch, regroup
 from mapreduce.dataflow.disk import file_checksum
-from mapreduce.dataflow.outputs import PartWriter
-from mapreduce.dataflow.outputs_read import read_back, read_part_records
+from mapreduce.dataflow.outputs import tsv
+from mapreduce.dataflow.outputs.parts import PartWriter
+from mapreduce.dataflow.outputs.read import read_back, read_part_records
 from mapreduce.errors import DiskFullError, OutputError, ValueTypeError
 from mapreduce.output_formats import OUTPUT_FORMATS
 

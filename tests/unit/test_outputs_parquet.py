@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import ipc
 
-from mapreduce.dataflow import outputs_columns
-from mapreduce.dataflow.columns import make_batch
+from mapreduce.dataflow.columns.batches import make_batch
 from mapreduce.dataflow.disk import file_checksum
-from mapreduce.dataflow.outputs import PartWriter
-from mapreduce.dataflow.outputs_columns import group_rows, rewrite
-from mapreduce.dataflow.outputs_files import TYPES_CHARS, Writing
-from mapreduce.dataflow.outputs_read import part_lines, read_back, read_part_records
-from mapreduce.dataflow.parquet_types import common_types, named_type, type_name, unify
+from mapreduce.dataflow.outputs import columnar as outputs_columns
+from mapreduce.dataflow.outputs.column_types import common_types, named_type, type_name, unify
+from mapreduce.dataflow.outputs.columnar import group_rows, rewrite
+from mapreduce.dataflow.outputs.files import TYPES_CHARS, Writing
+from mapreduce.dataflow.outputs.parts import PartWriter
+from mapreduce.dataflow.outputs.read import part_lines, read_back, read_part_records
 from mapreduce.errors import OutputError, ValueTypeError
 
 shared_folder = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -279,9 +279,9 @@ def test_a_part_is_written_again(tmp_path):
 WRITE_MUCH = """
 import resource, sys
 from pathlib import Path
-from mapreduce.dataflow import outputs_columns
-from mapreduce.dataflow.columns import make_batch
-from mapreduce.dataflow.outputs import PartWriter
+from mapreduce.dataflow.outputs import columnar as outputs_columns
+from mapreduce.dataflow.columns.batches import make_batch
+from mapreduce.dataflow.outputs.parts import PartWriter
 
 outputs_columns.FRAME_BYTES, outputs_columns.GROUP_BYTES = 1 << 20, 4 << 20
 path, rows = Path(sys.argv[1]), int(sys.argv[2])

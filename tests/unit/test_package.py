@@ -16,10 +16,10 @@ from mapreduce.aggregators import Count, Sum
 from mapreduce.describe import describe_job
 from mapreduce.errors import PackagingError
 from mapreduce.job import Job
-from mapreduce.package import Package, Setup, build_package, build_setup, package_of, setup_of
 from mapreduce.plan import TaskOptions
 from mapreduce.protocol.plain import unpack
 from mapreduce.targets import load_job
+from mapreduce.travel.package import Package, Setup, build_package, build_setup, package_of, setup_of
 
 OPTIONS = TaskOptions(job="j", output="/out")
 LOCK = threading.Lock()
@@ -141,7 +141,7 @@ def test_the_bytes_are_the_same_for_the_same_code(tree: Any) -> None:
     script = """
         import hashlib
         from mapreduce import Job
-        from mapreduce.package import build_package, build_setup
+        from mapreduce.travel.package import build_package, build_setup
         from mapreduce.plan import TaskOptions
         from mapreduce.targets import load_job
         WORDS = {"a": 1, "b": 2}
@@ -251,7 +251,7 @@ def test_names_that_cannot_be_the_users_are_refused(tree: Any) -> None:
 
 def test_too_large_a_job_names_its_largest_part(monkeypatch: pytest.MonkeyPatch) -> None:
     """Data in a variable of a function should be a file."""
-    monkeypatch.setattr("mapreduce.package.BLOB_BYTES", 1 << 20)
+    monkeypatch.setattr("mapreduce.travel.package.BLOB_BYTES", 1 << 20)
     table = bytes(2 << 20)
 
     def mapper(line: str) -> Iterator[tuple[str, int]]:

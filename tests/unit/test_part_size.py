@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 import mapreduce
 from mapreduce.config import CONTROL_FRAME_BYTES
 from mapreduce.coordinator import results
-from mapreduce.dataflow import manifest, outputs_columns, outputs_files
-from mapreduce.dataflow.columns import make_batch
+from mapreduce.dataflow.columns.batches import make_batch
 from mapreduce.dataflow.disk import file_checksum
-from mapreduce.dataflow.manifest import Granted, commit_job, prepare_output, read_manifest, read_output
-from mapreduce.dataflow.outputs import PartWriter
-from mapreduce.dataflow.outputs_files import FILES, TYPES_CHARS, Writing
-from mapreduce.dataflow.outputs_read import read_part_records
-from mapreduce.dataflow.parquet_types import NAME_CHARS
+from mapreduce.dataflow.manifest import folder as manifest
+from mapreduce.dataflow.manifest.folder import Granted, commit_job, prepare_output, read_manifest, read_output
+from mapreduce.dataflow.outputs import columnar as outputs_columns
+from mapreduce.dataflow.outputs import files as outputs_files
+from mapreduce.dataflow.outputs.column_types import NAME_CHARS
+from mapreduce.dataflow.outputs.files import FILES, TYPES_CHARS, Writing
+from mapreduce.dataflow.outputs.parts import PartWriter
+from mapreduce.dataflow.outputs.read import read_part_records
 from mapreduce.errors import JobDefinitionError, OutputError, UsageError
 from mapreduce.job import NAMED_OUTPUTS, Job
 from mapreduce.plan import (

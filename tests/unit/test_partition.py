@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 import xxhash
 
-from mapreduce.dataflow.columns import Lane, key_series, make_batch, with_lanes
-from mapreduce.dataflow.keys import encode_key
+from mapreduce.dataflow.columns.batches import Lane, key_series, make_batch, with_lanes
+from mapreduce.dataflow.columns.keys import encode_key
 from mapreduce.dataflow.shuffle.partition import partition_of
 from mapreduce.errors import RecordError
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce.aggregators import Count
-from mapreduce.dataflow.columns import Lane, key_series, make_batch, with_lanes
-from mapreduce.dataflow.keys import encode_key, normalise_key
+from mapreduce.dataflow.columns.batches import Lane, key_series, make_batch, with_lanes
+from mapreduce.dataflow.columns.keys import encode_key, normalise_key
 from mapreduce.dataflow.shuffle.partition import Listed, Ranges, partition_of
 from mapreduce.describe import describe_job
 from mapreduce.errors import JobDefinitionError, RecordError, UsageError

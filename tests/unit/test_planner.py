@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mapreduce.aggregators import Count
-from mapreduce.dataflow.split_file import split_at, split_count
+from mapreduce.dataflow.inputs.split_file import split_at, split_count
 from mapreduce.errors import InputError, JobDefinitionError, OutputError, UsageError
 from mapreduce.job import Job, Step
 from mapreduce.plan import Probe, Split

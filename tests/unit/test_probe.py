@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapreduce.dataflow.inputs import InputFile, find_inputs
-from mapreduce.dataflow.manifest import prepare_output
-from mapreduce.dataflow.probe import PROBE_FILES, check_probe, make_probe, sample
+from mapreduce.dataflow.inputs.find import InputFile, find_inputs
+from mapreduce.dataflow.inputs.probe import PROBE_FILES, check_probe, make_probe, sample
+from mapreduce.dataflow.manifest.folder import prepare_output
 from mapreduce.errors import InputError, OutputError
 from mapreduce.plan import Probe
 from mapreduce.protocol import plain

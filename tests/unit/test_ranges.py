@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mapreduce.coordinator.records import changed_partitions
-from mapreduce.dataflow.columns import make_batch, records_of
-from mapreduce.dataflow.keys import encode_key, normalise_key
-from mapreduce.dataflow.placement import Placement
+from mapreduce.dataflow.columns.batches import make_batch, records_of
+from mapreduce.dataflow.columns.keys import encode_key, normalise_key
+from mapreduce.dataflow.columns.values import encode_value
 from mapreduce.dataflow.shuffle.block_file import DIGEST_BYTES, open_slice, read_index
 from mapreduce.dataflow.shuffle.block_index import FIRST_BYTES
 from mapreduce.dataflow.shuffle.merge import merged_batches
@@ -29,8 +29,8 @@ from mapreduce.dataflow.shuffle.ranges import (
     unpack_measure,
 )
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
-from mapreduce.dataflow.sinks import ShuffleSink
-from mapreduce.dataflow.values import encode_value
+from mapreduce.dataflow.tasks.placement import Placement
+from mapreduce.dataflow.tasks.sinks import ShuffleSink
 from mapreduce.errors import MapReduceError
 from mapreduce.plan import AttemptId, Limits, StepShape, TaskId, TaskKind, TaskOptions
 

@@ -8,7 +8,7 @@ import pytest
 
 import mapreduce
 from mapreduce import Count, Job, OutputError
-from mapreduce.dataflow import values
+from mapreduce.dataflow.columns import values
 from mapreduce.output_formats import OUTPUT_FORMATS
 
 LINES = ["to be or not", "to be", "é\tü"]

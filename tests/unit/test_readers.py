@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce import Csv, Files, FixedLength, JsonLines, Msgpack, Parquet, Records, Text
-from mapreduce.dataflow.columns import make_batch, records_of
-from mapreduce.dataflow.inputs import find_inputs, plan_splits
-from mapreduce.dataflow.readers import reader_for
-from mapreduce.dataflow.readers_columnar import frame_bytes
+from mapreduce.dataflow.columns.batches import make_batch, records_of
+from mapreduce.dataflow.inputs.find import find_inputs, plan_splits
+from mapreduce.dataflow.readers.columnar import frame_bytes
+from mapreduce.dataflow.readers.reader import reader_for
+from mapreduce.dataflow.readers.text import BadBytes, UnreadableRecord
 from mapreduce.dataflow.shuffle.block_file import BlockFileWriter
-from mapreduce.dataflow.text import BadBytes, UnreadableRecord
 from mapreduce.errors import InputChangedError, InputError, JobDefinitionError
 from mapreduce.plan import Limits, Split, TaskOptions
 
@@ -134,7 +134,7 @@ def test_a_record_that_is_none_is_named_with_its_place(tmp_path, data, given, of
 
 def test_a_field_without_end_stops_the_task(tmp_path, monkeypatch):
     """A quote that is never closed does not take the rest of a large file into memory; the process's limit stays."""
-    monkeypatch.setattr("mapreduce.dataflow.readers_csv.FIELD_CHARS", 50)
+    monkeypatch.setattr("mapreduce.dataflow.readers.csv_records.FIELD_CHARS", 50)
     before = csv.field_size_limit()
     with pytest.raises(UnreadableRecord, match="more than 50 characters: is a quote"):
         list(reader([written(tmp_path, 'a\n"' + "x\n" * 100)], Csv()))

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce import FixedLength, Msgpack
-from mapreduce.dataflow.columns import records_of
-from mapreduce.dataflow.inputs import find_inputs, is_whole, plan_splits
-from mapreduce.dataflow.readers import reader_for
-from mapreduce.dataflow.text import UnreadableRecord
+from mapreduce.dataflow.columns.batches import records_of
+from mapreduce.dataflow.inputs.find import find_inputs, is_whole, plan_splits
+from mapreduce.dataflow.readers.reader import reader_for
+from mapreduce.dataflow.readers.text import UnreadableRecord
 from mapreduce.errors import InputError, JobDefinitionError
 from mapreduce.plan import Limits, Split, TaskOptions
 
@@ -114,7 +114,7 @@ def test_what_is_no_object_is_named_with_its_byte(tmp_path, data, offset, messag
 
 def test_an_object_has_a_largest_size(tmp_path, monkeypatch):
     """What goes on without an end is refused before it fills the memory; objects up to that size come."""
-    monkeypatch.setattr("mapreduce.dataflow.readers_msgpack.OBJECT_BYTES", 5000)
+    monkeypatch.setattr("mapreduce.dataflow.readers.msgpack_objects.OBJECT_BYTES", 5000)
     path = written(tmp_path, msgpack.packb(b"x" * 4000) + msgpack.packb([1] * 4998))
     with pytest.raises(UnreadableRecord, match="byte 4003: an object has more than 5,000 bytes"):
         pairs_of(readers_of(path, Msgpack(), read=100))

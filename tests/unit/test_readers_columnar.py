@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce import Arrow, Parquet
-from mapreduce.dataflow import readers_columnar
-from mapreduce.dataflow.columns import records_of
-from mapreduce.dataflow.input_file import open_piece
-from mapreduce.dataflow.inputs import find_inputs, plan_splits
-from mapreduce.dataflow.readers import reader_for
-from mapreduce.dataflow.readers_columnar import frame_bytes
-from mapreduce.dataflow.text import UnreadableRecord
+from mapreduce.dataflow.columns.batches import records_of
+from mapreduce.dataflow.inputs.find import find_inputs, plan_splits
+from mapreduce.dataflow.inputs.input_file import open_piece
+from mapreduce.dataflow.readers import columnar as readers_columnar
+from mapreduce.dataflow.readers.columnar import frame_bytes
+from mapreduce.dataflow.readers.reader import reader_for
+from mapreduce.dataflow.readers.text import UnreadableRecord
 from mapreduce.errors import InputError, JobDefinitionError
 from mapreduce.formats import Columnar
 from mapreduce.plan import TaskOptions

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce import Csv
-from mapreduce.dataflow.columns import records_of
-from mapreduce.dataflow.inputs import find_inputs, is_whole, notes, plan_splits
-from mapreduce.dataflow.readers import reader_for
-from mapreduce.dataflow.text import UnreadableRecord
+from mapreduce.dataflow.columns.batches import records_of
+from mapreduce.dataflow.inputs.find import find_inputs, is_whole, notes, plan_splits
+from mapreduce.dataflow.readers.reader import reader_for
+from mapreduce.dataflow.readers.text import UnreadableRecord
 from mapreduce.plan import Limits, TaskOptions
 
 LINES = Csv(quoted_newlines=False)

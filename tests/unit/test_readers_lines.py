@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce import Csv, Files, JsonLines, Text
-from mapreduce.dataflow import text
-from mapreduce.dataflow.inputs import find_inputs, plan_splits
-from mapreduce.dataflow.readers import reader_for
-from mapreduce.dataflow.readers_lines import NESTED
-from mapreduce.dataflow.text import UnreadableRecord
+from mapreduce.dataflow.inputs.find import find_inputs, plan_splits
+from mapreduce.dataflow.readers import text
+from mapreduce.dataflow.readers.lines import NESTED
+from mapreduce.dataflow.readers.reader import reader_for
+from mapreduce.dataflow.readers.text import UnreadableRecord
 from mapreduce.errors import InputError, JobDefinitionError
 from mapreduce.plan import Limits, MaxBad, TaskOptions
 
@@ -141,7 +141,7 @@ def test_a_small_file_that_unpacks_to_a_huge_line(tmp_path, monkeypatch, given):
 
 def test_a_whole_text_has_a_largest_size_when_it_is_unpacked(tmp_path, monkeypatch):
     """Lines or none, it is refused, or put aside as the one bad record that it is."""
-    monkeypatch.setattr("mapreduce.dataflow.readers.FILE_BYTES", 1000)
+    monkeypatch.setattr("mapreduce.dataflow.readers.reader.FILE_BYTES", 1000)
     written(tmp_path, gzip.compress(b"a\n" * 501), "lines.gz")
     written(tmp_path, gzip.compress(b"a" * 100_000), "one.gz")
     written(tmp_path, gzip.compress(b"a\n" * 500), "right.gz")

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from mapreduce.calls import read_call
-from mapreduce.dataflow.columns import Batch, make_batch, records_of, regroup, sort_by_key
-from mapreduce.dataflow.combine import ALWAYS_COMBINED, Combiner
+from mapreduce.dataflow.columns.batches import Batch, make_batch, records_of, regroup, sort_by_key
+from mapreduce.dataflow.columns.segments import CHUNK_VALUES, by_hash, by_neighbours, chunks
 from mapreduce.dataflow.context import Site
-from mapreduce.dataflow.emit import Values
-from mapreduce.dataflow.reduce_task import ReduceLoop
-from mapreduce.dataflow.segments import CHUNK_VALUES, by_hash, by_neighbours, chunks
 from mapreduce.dataflow.shuffle.block_file import open_slice
 from mapreduce.dataflow.shuffle.merge import OneGroup, merged_chunks
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
+from mapreduce.dataflow.tasks.combine import ALWAYS_COMBINED, Combiner
+from mapreduce.dataflow.tasks.emit import Values
+from mapreduce.dataflow.tasks.reduce_task import ReduceLoop
 from mapreduce.errors import CorruptBlockError, KeyTypeError, RecordError, SecondPassError
 from mapreduce.plan import Limits
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapreduce.asked import Asked
 from mapreduce.errors import UsageError
-from mapreduce.history import Entry, HistoryError
-from mapreduce.package import ModuleSource, Package
+from mapreduce.failed.asked import Asked
+from mapreduce.failed.history import Entry, HistoryError
+from mapreduce.failed.replay import changed_files, failed_task, task_named
 from mapreduce.plan import Failure, FailureKind, JobSpec, StepShape, TaskId, TaskKind
-from mapreduce.replay import changed_files, failed_task, task_named
+from mapreduce.travel.package import ModuleSource, Package
 
 SPEC = JobSpec("a-job", "a", (StepShape(4, 2), StepShape(2, 0), StepShape(2, 3)), "", "", "", "", "", 0)
 ASKED = Asked("", (), "", {}, (), "/", "local", "", "")

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from mapreduce import result as result_module
-from mapreduce.dataflow.manifest import Manifest
+from mapreduce.dataflow.manifest.folder import Manifest
 from mapreduce.protocol.messages import JobStatus
 from mapreduce.result import JobHandle, Result
 from mapreduce.runners.private import PrivateFolder
@@ -19,9 +19,9 @@ def result_of(monkeypatch, tmp_path):
     """Make a result that holds these pairs."""
 
     def make(pairs):
-        monkeypatch.setattr("mapreduce.dataflow.manifest.read_output", lambda folder: iter(pairs))
+        monkeypatch.setattr("mapreduce.dataflow.manifest.folder.read_output", lambda folder: iter(pairs))
         manifest = Manifest("records", (), ("any",), ("any",))
-        monkeypatch.setattr("mapreduce.dataflow.manifest.settled", lambda folder: (manifest, []))
+        monkeypatch.setattr("mapreduce.dataflow.manifest.folder.settled", lambda folder: (manifest, []))
         return Result(STATUS, tmp_path)
 
     return make

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mapreduce.failed.resume import told
 from mapreduce.plan import StepShape
 from mapreduce.protocol.messages import JobStatus, StepStatus
-from mapreduce.resuming import told
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from mapreduce import Count, Job, Step
 from mapreduce.coordinator.saved import SavedTasks, numbers_in
 from mapreduce.dataflow import saved
+from mapreduce.dataflow.inputs.split_file import split_at
 from mapreduce.dataflow.saved import SAVED_S, Saved, drop_saved, save_results, size_of, sweep_saved
 from mapreduce.dataflow.saved_use import bitmap, key_of, note_result, saved_maps, take_saved
-from mapreduce.dataflow.split_file import split_at
-from mapreduce.dataflow.task import TaskSetup, run_map
-from mapreduce.loader import LoadedJob
+from mapreduce.dataflow.tasks.task import TaskSetup, run_map
 from mapreduce.plan import AttemptId, Done, TaskId, TaskKind, done_file_name
 from mapreduce.planner import plan
 from mapreduce.request import Request
+from mapreduce.travel.loader import LoadedJob
 
 
 def words(line):

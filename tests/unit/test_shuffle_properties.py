@@ -10,12 +10,12 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mapreduce.dataflow.columns import keys_list, make_batch, records_of, values_list
-from mapreduce.dataflow.keys import encode_key, normalise_key
+from mapreduce.dataflow.columns.batches import keys_list, make_batch, records_of, values_list
+from mapreduce.dataflow.columns.keys import encode_key, normalise_key
+from mapreduce.dataflow.columns.values import encode_value
 from mapreduce.dataflow.shuffle.block_file import open_slice, read_index
 from mapreduce.dataflow.shuffle.merge import OneGroup, merged_batches, merged_chunks
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
-from mapreduce.dataflow.values import encode_value
 from mapreduce.plan import Limits
 
 TEXT = st.text(st.characters(codec=None, categories=None), max_size=6)  # all of Unicode, lone surrogates included

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapreduce import side_files
 from mapreduce.errors import RecordError, UsageError
-from mapreduce.side_files import (
+from mapreduce.travel import side_files
+from mapreduce.travel.side_files import (
     HEAD,
     TravelledFiles,
     check_name,

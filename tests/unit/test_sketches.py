@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce import Distinct, Job, JobDefinitionError, Quantiles
-from mapreduce.dataflow.columns import make_batch, records_of
+from mapreduce.dataflow.columns.batches import make_batch, records_of
+from mapreduce.dataflow.columns.fingerprints import normalised
 from mapreduce.dataflow.context import Site
-from mapreduce.dataflow.fingerprints import normalised
-from mapreduce.dataflow.fold import Fold
+from mapreduce.dataflow.tasks.fold import Fold
 from mapreduce.errors import ValueTypeError
-from mapreduce.package import package_of
+from mapreduce.travel.package import package_of
 
 POINTS = [0, 0.01, 0.25, 0.5, 0.9, 0.99, 1]
 

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from mapreduce.dataflow.columns import Batch, Lane, make_batch, records_of, regroup
-from mapreduce.dataflow.keys import encode_key
+from mapreduce.dataflow.columns.batches import Batch, Lane, make_batch, records_of, regroup
+from mapreduce.dataflow.columns.keys import encode_key
 from mapreduce.dataflow.shuffle.block_file import open_slice, read_blocks, read_index
 from mapreduce.dataflow.shuffle.sort_buffer import Runs, SortBuffer
 from mapreduce.errors import DiskFullError, RecordError

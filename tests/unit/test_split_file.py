@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapreduce.dataflow.split_file import encode_splits, split_at, split_count
+from mapreduce.dataflow.inputs.split_file import encode_splits, split_at, split_count
 from mapreduce.errors import WireError
 from mapreduce.plan import Piece, Split
 

@@ -18,14 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mapreduce
-from mapreduce.dataflow import store, store_errors, store_file
-from mapreduce.dataflow.codecs import Codec, codec_of
 from mapreduce.dataflow.context import Site
-from mapreduce.dataflow.failures import _kind_of
-from mapreduce.dataflow.input_file import copies_below, open_piece, read_on
-from mapreduce.dataflow.inputs import find_inputs, notes, plan_splits
-from mapreduce.dataflow.probe import check_probe, make_probe
-from mapreduce.dataflow.store_errors import (
+from mapreduce.dataflow.inputs.codecs import Codec, codec_of
+from mapreduce.dataflow.inputs.find import find_inputs, notes, plan_splits
+from mapreduce.dataflow.inputs.input_file import copies_below, open_piece, read_on
+from mapreduce.dataflow.inputs.probe import check_probe, make_probe
+from mapreduce.dataflow.stores import errors as store_errors
+from mapreduce.dataflow.stores import file as store_file
+from mapreduce.dataflow.stores import store
+from mapreduce.dataflow.stores.errors import (
     FIRST_WAIT_S,
     LONGEST_WAIT_S,
     TRIES,
@@ -34,6 +35,7 @@ from mapreduce.dataflow.store_errors import (
     persistently,
     waits,
 )
+from mapreduce.dataflow.tasks.failures import _kind_of
 from mapreduce.errors import (
     DiskFullError,
     InputChangedError,

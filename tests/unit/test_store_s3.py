@@ -10,14 +10,14 @@ from contextlib import contextmanager
 import pytest
 from s3 import Proxy, environment_of, now_and_then
 
-from mapreduce.dataflow import store_errors
 from mapreduce.dataflow.disk import file_checksum
-from mapreduce.dataflow.input_file import open_piece
-from mapreduce.dataflow.inputs import find_inputs
-from mapreduce.dataflow.manifest import prepare_output
-from mapreduce.dataflow.store import Small, store_of
-from mapreduce.dataflow.store_errors import TRIES
-from mapreduce.dataflow.store_s3 import S3Store
+from mapreduce.dataflow.inputs.find import find_inputs
+from mapreduce.dataflow.inputs.input_file import open_piece
+from mapreduce.dataflow.manifest.folder import prepare_output
+from mapreduce.dataflow.stores import errors as store_errors
+from mapreduce.dataflow.stores.errors import TRIES
+from mapreduce.dataflow.stores.s3 import S3Store
+from mapreduce.dataflow.stores.store import Small, store_of
 from mapreduce.errors import InputChangedError, StoreError, StoreUnavailable
 from mapreduce.plan import Piece
 

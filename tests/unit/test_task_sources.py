@@ -2,7 +2,7 @@
 
 import pytest
 
-from mapreduce.dataflow.columns import make_batch, records_of
+from mapreduce.dataflow.columns.batches import make_batch, records_of
 from mapreduce.dataflow.shuffle.block_file import BlockFileWriter, read_blocks, read_index
 from mapreduce.dataflow.shuffle.ranges import share_of
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer

@@ -12,8 +12,8 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mapreduce.dataflow.inputs import InputFile, find_inputs, plan_splits
-from mapreduce.dataflow.text import BadBytes, TextReader
+from mapreduce.dataflow.inputs.find import InputFile, find_inputs, plan_splits
+from mapreduce.dataflow.readers.text import BadBytes, TextReader
 from mapreduce.errors import InputChangedError, InputError
 from mapreduce.plan import Limits, Piece, Split
 

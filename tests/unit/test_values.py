@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapreduce.dataflow.values import VALUE_DEPTH, decode_value, encode_value, holds_pickle
+from mapreduce.dataflow.columns.values import VALUE_DEPTH, decode_value, encode_value, holds_pickle
 from mapreduce.errors import ValueTypeError
 
 ZONES = st.one_of(

@@ -23,7 +23,7 @@ import msgpack
 import polars as pl
 import xxhash
 
-from mapreduce.dataflow.columns import Batch, Lane, common_lane, concat, with_lanes
+from mapreduce.dataflow.columns.batches import Batch, Lane, common_lane, concat, with_lanes
 from mapreduce.dataflow.disk import DISK_ERRORS
 from mapreduce.dataflow.shuffle.block_index import FIRST_BYTES, BlockIndex, BlockRef, Slice
 from mapreduce.dataflow.shuffle.ranges import encoded_at, rows_within

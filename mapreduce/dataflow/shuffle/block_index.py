@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 
-from mapreduce.dataflow.columns import Lane
+from mapreduce.dataflow.columns.batches import Lane
 from mapreduce.plan import AttemptId
 
 FIRST_BYTES = 256  # kept of a block's first key, to find it by: URLs differ within so many, and an index stays small

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from mapreduce.dataflow.columns import Lane, encode_keys, normal_floats
-from mapreduce.dataflow.keys import TAG_BYTES, TAG_STR, TAG_TUPLE
+from mapreduce.dataflow.columns.batches import Lane, encode_keys, normal_floats
+from mapreduce.dataflow.columns.keys import TAG_BYTES, TAG_STR, TAG_TUPLE
 
 LENGTH_BYTES = 4  # of the length of a key's element: keys are far below 4 GB
 _TEXTS = (TAG_STR, TAG_BYTES)

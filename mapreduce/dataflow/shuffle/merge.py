@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mapreduce.dataflow.columns import (
+from mapreduce.dataflow.columns.batches import (
     Batch,
     Lane,
     concat,

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import polars as pl
 import xxhash
 
-from mapreduce.dataflow.columns import Batch, Lane, encode_keys, keys_list
-from mapreduce.dataflow.keys import decode_key
+from mapreduce.dataflow.columns.batches import Batch, Lane, encode_keys, keys_list
+from mapreduce.dataflow.columns.keys import decode_key
 from mapreduce.dataflow.shuffle.composite import key_elements, key_encodings
 from mapreduce.dataflow.shuffle.ranges import rows_within
 from mapreduce.dataflow.shuffle.sizes import group_starts

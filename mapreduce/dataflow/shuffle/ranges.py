@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mapreduce.dataflow.columns import Lane
-from mapreduce.dataflow.keys import encode_key
+from mapreduce.dataflow.columns.batches import Lane
+from mapreduce.dataflow.columns.keys import encode_key
 from mapreduce.errors import MapReduceError
 from mapreduce.plan import Limits
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from mapreduce.dataflow.columns import Batch, Lane, common_lane, regroup, with_lanes
+from mapreduce.dataflow.columns.batches import Batch, Lane, common_lane, regroup, with_lanes
 from mapreduce.dataflow.shuffle.block_file import BlockRef, Slice, read_blocks
 from mapreduce.dataflow.shuffle.sizes import slice_of
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mapreduce.dataflow.columns import OFFSET_BYTES, VIEW_BYTES, Batch, Lane
+from mapreduce.dataflow.columns.batches import OFFSET_BYTES, VIEW_BYTES, Batch, Lane
 
 FIXED_BYTES = {Lane.INT: 8, Lane.FLOAT: 8, Lane.BOOL: 1}
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from mapreduce.dataflow.columns import Batch, concat, regroup, sort_by_key, ungroup
+from mapreduce.dataflow.columns.batches import Batch, concat, regroup, sort_by_key, ungroup
 from mapreduce.dataflow.shuffle.block_file import DIGEST_BYTES, BlockFileWriter
 from mapreduce.dataflow.shuffle.partition import Listed, Partitioner, Ranges, distinct_keys, partitions_of
 from mapreduce.dataflow.shuffle.ranges import Measure, block_of, measure, pack_measures

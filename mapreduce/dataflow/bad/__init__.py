@@ -1,0 +1,1 @@
+"""Bad records: found by careful loops, put aside, counted."""

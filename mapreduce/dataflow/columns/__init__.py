@@ -1,0 +1,1 @@
+"""Records in memory: keys and values, their encodings, and columns of them."""

@@ -1,0 +1,1 @@
+"""The output folder: reserved, committed, cleaned up, read by its manifest."""

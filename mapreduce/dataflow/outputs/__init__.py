@@ -1,0 +1,1 @@
+"""Parts of output, in every format, written and read back."""

@@ -1,0 +1,49 @@
+r"""Values as lines of text, as they are, and nothing else: no keys, no escapes. A value is a str without a line break.
+
+Lines end at `\n` alone, and a reader of lines drops a `\r` before it: a value that holds the one or ends with the
+other would come back as something else, and is refused.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mapreduce.dataflow.columns.batches import Batch, Lane, values_list
+from mapreduce.dataflow.columns.json_text import STR, shown
+from mapreduce.errors import ValueTypeError
+
+OUTPUT = "text"  # as messages call it
+
+
+def encode(batch: Batch, types: set[str]) -> bytes:
+    """The values as lines. Raises ValueTypeError for one that cannot be a line."""
+    series = batch.frame["value"]
+    if batch.value_lane is not Lane.STR:
+        raise _no_text(values_list(series, batch.value_lane, unpickle=False))
+    broken = series.str.contains("\n", literal=True) | series.str.ends_with("\r")
+    if broken.any():
+        raise _refused(series.filter(broken)[0], "has a line break in it, and a line is a value")
+    types.add(STR)
+    joined: str = series.to_frame().select(pl.format("{}\n", pl.first()).str.join("")).item()
+    return joined.encode()
+
+
+def _no_text(values: list[object]) -> ValueTypeError:
+    for value in values:
+        if type(value) is not str:
+            return _refused(value, f"is of type {type(value).__qualname__}, and only a str is text")
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            return _refused(value, "has a lone surrogate in it, which is no UTF-8")
+    raise AssertionError("a column of text was refused")
+
+
+def _refused(value: object, why: str) -> ValueTypeError:
+    return ValueTypeError(
+        f"{OUTPUT} output cannot write the value {shown(value)}: it {why}. Emit str(value) or repr(value), or choose "
+        "the output format tsv or jsonl."
+    )
+
+
+def read(text: str) -> list[str]:
+    """The values of whole lines."""
+    return text.removesuffix("\n").split("\n")

@@ -1,0 +1,1 @@
+"""The records of splits, in every format of inputs."""

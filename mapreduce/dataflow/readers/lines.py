@@ -1,0 +1,188 @@
+"""Lines of text, and JSON documents of which each is a line."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import sys
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import polars as pl
+
+from mapreduce.dataflow.columns.batches import Batch, make_batch
+from mapreduce.dataflow.columns.frames import FRAME_BYTES
+from mapreduce.dataflow.context import Place, shorten
+from mapreduce.dataflow.readers.records import Frame, PutAside, Records, refuse
+from mapreduce.dataflow.readers.text import LineBlock, TextReader, UnreadableRecord
+from mapreduce.plan import Piece, Split, TaskOptions
+
+NESTED = 512  # levels of a document: Python's own limit, 1,000, counts the levels of whatever calls it too
+SPACE = " \t\r"  # what JSON has of it within a line
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?')  # the last quote may be missing: then it has no end
+
+
+class LinesReader:
+    """Lines of text: the key is the byte offset."""
+
+    def __init__(self, split: Split, options: TaskOptions, aside: PutAside | None = None) -> None:
+        self._split = split
+        self._aside = aside
+        self._text = TextReader(split, options.encoding, options.encoding_errors, options.limits, aside=aside)
+
+    @property
+    def bytes_read(self) -> int:
+        """How much has been read so far, as it lies on disk."""
+        return self._text.bytes_read
+
+    @property
+    def warnings(self) -> list[str]:
+        """What it has to say so far."""
+        return self._text.warnings
+
+    def __iter__(self) -> Iterator[Records]:
+        return map(of_lines, self._text)
+
+    def columns(self) -> Iterator[Batch]:
+        """Yield the lines as columns."""
+        for block in self._text:
+            yield make_batch(block.offsets(), block.lines)
+
+    def frames(self, most: int = FRAME_BYTES) -> Iterator[Frame]:
+        """Yield the lines as frames: a frame has those that begin in the same `most` bytes."""
+        for piece in self._split.pieces:
+            for offsets, lines in _cut_lines(self._text.blocks_of(piece), most):
+                yield _frame(piece, offsets, lines)
+
+
+class JsonLinesReader(LinesReader):
+    """A JSON document on each line: the key is the line's byte offset. Lines of white space hold none.
+
+    With `nan` the numbers NaN, Infinity and -Infinity are read, which JSON does not have.
+    """
+
+    def __init__(self, split: Split, options: TaskOptions, aside: PutAside | None = None, *, nan: bool = False) -> None:
+        super().__init__(split, options, aside)
+        self._decode = json.JSONDecoder(parse_constant=None if nan else _refuse_constant).decode
+
+    def __iter__(self) -> Iterator[Records]:
+        for block in self._text:
+            documents = self._documents(block.lines)
+            if documents is not None:
+                yield Records(documents, block.offsets, _places(block, range(len(documents))))
+                continue
+            kept: list[int] = []
+            values: list[Any] = []
+            for i, line in enumerate(block.lines):
+                if not line.strip(SPACE):
+                    continue
+                try:
+                    values.append(self._document(block, i))
+                except UnreadableRecord as error:
+                    refuse(self._aside, error)
+                else:
+                    kept.append(i)
+            if values:
+                yield Records(values, _firsts(block, kept), _places(block, kept))
+
+    def _documents(self, lines: list[str]) -> list[Any] | None:
+        """The documents of these lines; None where a line is none, or empty."""
+        try:
+            documents = list(map(self._decode, lines))
+        except (ValueError, RecursionError):
+            return None
+        long = max(map(len, lines)) > 2 * NESTED  # only then can one be nested too deeply
+        return None if long and any(map(_is_deep, lines)) else documents
+
+    def _document(self, block: LineBlock, i: int) -> Any:
+        line = block.lines[i]
+        try:
+            if not _is_deep(line):
+                return self._decode(line)
+            why = f"it is nested more than {NESTED} levels deep"
+        except RecursionError:
+            why = "it is nested too deeply for what Python's stack has left"
+        except ValueError as error:
+            why = str(error)
+            if "integer string conversion" in why:
+                why = f"a number in it has more than {sys.get_int_max_str_digits():,} digits"
+        offset = block.offset(i)
+        msg = f"{block.path}, byte {offset}: the line is no JSON document: {why}; it begins with {shorten(line[:100])}"
+        raise UnreadableRecord(block.path, offset, msg, kind="no JSON", content=line)
+
+    def columns(self) -> Iterator[Batch]:
+        """Yield the documents as columns."""
+        for records in self:
+            yield make_batch(list(records.firsts()), records.values)
+
+    def frames(self, most: int = FRAME_BYTES) -> Iterator[Frame]:
+        """Yield the lines as frames, as text: Polars reads JSON into columns of the types that the user gives it."""
+        for piece in self._split.pieces:
+            for offsets, lines in _cut_lines(self._text.blocks_of(piece), most):
+                full = [(offset, line) for offset, line in zip(offsets, lines, strict=True) if line.strip(SPACE)]
+                if full:
+                    yield _frame(piece, [offset for offset, _ in full], [line for _, line in full])
+
+
+def _firsts(block: LineBlock, kept: Sequence[int]) -> Callable[[], list[int]]:
+    """Give what works out the offsets of some lines of a block, once: it may be asked for each batch."""
+
+    def firsts() -> list[int]:
+        offsets = block.offsets()
+        return [offsets[i] for i in kept]
+
+    return functools.cache(firsts)
+
+
+def _places(block: LineBlock, kept: Sequence[int]) -> Callable[[int], Place]:
+    """Give what knows path and offset of some lines of a block."""
+    return lambda i: (block.path, block.offset(kept[i]))
+
+
+def of_lines(block: LineBlock) -> Records:
+    """Lines of text: the first argument is the byte offset."""
+    return Records(block.lines, block.offsets, lambda i: (block.path, block.offset(i)))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    msg = f"{name} is no number in JSON, and is read with JsonLines(nan=True)"
+    raise ValueError(msg)
+
+
+def _is_deep(line: str) -> bool:
+    """Whether brackets are open in more than NESTED levels somewhere in the line."""
+    if line.count("[") + line.count("{") <= NESTED:
+        return False
+    marks = np.frombuffer(_STRING.sub("", line).encode(), dtype=np.uint8)
+    opened = (marks == ord("[")) | (marks == ord("{"))
+    closed = (marks == ord("]")) | (marks == ord("}"))
+    depth = np.cumsum(opened.astype(np.int32) - closed.astype(np.int32), dtype=np.int32)
+    return bool(depth.max(initial=0) > NESTED)
+
+
+def _cut_lines(blocks: Iterable[LineBlock], most: int) -> Iterator[tuple[list[int], list[str]]]:
+    """Put lines of one file together that begin less than `most` bytes after the first of them: however blocks fall."""
+    offsets: list[int] = []
+    lines: list[str] = []
+    for block in blocks:
+        starts, i = block.offsets(), 0
+        while i < len(starts):
+            if not offsets:
+                end = starts[i] + most
+            stop = bisect_left(starts, end, i)
+            offsets += starts[i:stop]
+            lines += block.lines[i:stop]
+            if stop < len(starts):
+                yield offsets, lines
+                offsets, lines = [], []
+            i = stop
+    if offsets:
+        yield offsets, lines
+
+
+def _frame(piece: Piece, offsets: list[int], lines: list[str]) -> Frame:
+    columns = [pl.Series("key", offsets, dtype=pl.Int64), pl.Series("value", lines, dtype=pl.String)]
+    return Frame(pl.DataFrame(columns), (piece.path, offsets[0]))

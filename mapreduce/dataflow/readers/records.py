@@ -1,0 +1,144 @@
+"""Records as a mapper gets them: one by one, or in batches; as Python objects, or as Polars frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mapreduce.dataflow.columns.batches import Batch, keys_list, ungroup, values_list
+from mapreduce.dataflow.context import Place, shorten
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mapreduce.dataflow.readers.text import UnreadableRecord
+
+# What a reader calls with each record that is none, in place of raising it, where bad records are put aside. A reader
+# takes it as `aside`, None where the first such record ends the attempt, and hands it to `refuse`. Only for damage of
+# one record, behind which reading goes on safely: what ends a file (a cut off gzip, a quote never closed) is raised.
+PutAside = Callable[["UnreadableRecord"], None]
+
+
+def refuse(aside: PutAside | None, error: UnreadableRecord) -> None:
+    """Put a record aside that the format cannot take; raises `error` where none is put aside.
+
+    The error says all that is told of the record: its place and message, its `kind` (a few words, the same for all
+    records with this fault: "no JSON"), and its `content` as far as it is known, bytes where it is no text. To be
+    called in the order of the file, before the records that come behind it in the same block are given.
+    """
+    if aside is None:
+        raise error
+    aside(error)
+
+
+@dataclass(slots=True)
+class Records:
+    """Some records as the mapper gets them: `values`, and where it takes two arguments `firsts()`.
+
+    `place` gives the input path and offset of the i-th record, where records come from a file.
+    """
+
+    values: list[Any]
+    firsts: Callable[[], Sequence[Any]]
+    place: Callable[[int], Place] | None = None
+
+    def key(self, i: int) -> Any:
+        """The key of the i-th record."""
+        return self.firsts()[i]
+
+    def shown(self, i: int) -> str:
+        """The i-th record, for messages."""
+        return shorten(self.values[i])
+
+
+@dataclass(slots=True)
+class Batches(Records):
+    """Batches of records in place of records: each of `values` and `firsts()` is a list of them.
+
+    `member` gives the input path and offset of the j-th record of the i-th batch, as `place` that of its first.
+    """
+
+    member: Callable[[int, int], Place] | None = None
+
+    def key(self, i: int) -> Any:
+        """The key of the i-th batch's first record."""
+        return self.firsts()[i][0]
+
+    def shown(self, i: int) -> str:
+        """The i-th batch's first record, and how many there are."""
+        return f"{shorten(self.values[i][0])}, in a batch of {len(self.values[i])}"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame of records. `place` is that of its first record, None where records come from no file."""
+
+    frame: pl.DataFrame
+    place: Place | None = None
+
+    def shown(self) -> str:
+        """Its shape and columns, for messages: its records may be many."""
+        names = ", ".join(self.frame.columns)
+        return f"a frame of {self.frame.height} rows, with the columns {names:.200}"
+
+
+def numbered(first: int, count: int) -> Callable[[], range]:
+    """The first arguments of records that have numbers: so many, from `first` on."""
+    return lambda: range(first, first + count)
+
+
+def in_file(path: str) -> Callable[[int], Place]:
+    """The place of records of which only the file is known."""
+    return lambda _i: (path, None)
+
+
+def of_pairs(batch: Batch, *, unpickle: bool = True) -> Records:
+    """The records of a batch."""
+    flat = ungroup(batch)
+    keys = keys_list(flat.frame["key"], flat.key_lane)
+    return Records(values_list(flat.frame["value"], flat.value_lane, unpickle=unpickle), lambda: keys)
+
+
+_Part = tuple[Records, int, int]  # the records from one number up to another
+
+
+def batched(blocks: Iterator[Records], size: int) -> Iterator[Batches]:
+    """Put records together in batches of `size`, the last of fewer, whatever blocks they come in."""
+    parts: list[_Part] = []
+    held = 0
+    for block in blocks:
+        full: list[list[_Part]] = []
+        at, total = 0, len(block.values)
+        while total - at >= size - held:
+            parts.append((block, at, at + size - held))
+            at += size - held
+            full.append(parts)
+            parts, held = [], 0
+        if at < total:
+            parts.append((block, at, total))
+            held += total - at
+        if full:
+            yield _batches(full)
+    if parts:
+        yield _batches([parts])
+
+
+def _batches(batches: list[list[_Part]]) -> Batches:
+    def firsts() -> list[Any]:
+        return [[key for block, start, stop in parts for key in block.firsts()[start:stop]] for parts in batches]
+
+    def place(i: int) -> Place:
+        return member(i, 0)
+
+    def member(i: int, j: int) -> Place:
+        for block, start, stop in batches[i]:
+            if j < stop - start:
+                assert block.place is not None
+                return block.place(start + j)
+            j -= stop - start
+        raise IndexError(j)
+
+    values = [[value for block, start, stop in parts for value in block.values[start:stop]] for parts in batches]
+    known = batches[0][0][0].place is not None
+    return Batches(values, firsts, place if known else None, member if known else None)

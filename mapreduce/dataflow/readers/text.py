@@ -1,0 +1,359 @@
+"""Lines of text files: whole blocks are decoded and cut at newlines in C, never line by line.
+
+Owns what a record of text is: it ends at a newline only, a carriage return before it is dropped, the last needs none,
+and a byte-order mark at the start of a file is none of it. Refuses bad bytes (unless told to replace or skip), files
+that are no text, and files that are not the planned ones.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+
+import numpy as np
+
+from mapreduce.dataflow.inputs.binary_kinds import HEAD_BYTES, TAIL_BYTES, binary_kind
+from mapreduce.dataflow.inputs.codecs import Codec, codec_of, decompressed
+from mapreduce.dataflow.inputs.encoding import BAD_MARK, MARK_HANDLER, Encoding, check_error_mode, find_encoding
+from mapreduce.dataflow.inputs.input_file import OpenFile, open_piece, read_on
+from mapreduce.dataflow.readers.cut_lines import LongLineError, cut_at_newlines
+from mapreduce.dataflow.readers.records import PutAside
+from mapreduce.errors import InputError, RecordError
+from mapreduce.plan import Limits, Piece, Split
+
+DECODE_BYTES = 128 << 10  # decoded at a time at most: with its lines it stays in the processor's cache (measured)
+PAST_END_BYTES = 4 << 10  # read beyond a range for its last line: a line is rarely longer
+LINE_BYTES = 256 << 20  # of one line: some kilobytes may unpack to billions of bytes without a newline
+_MARK = "\ufeff"  # a decoded byte-order mark
+_LINE = re.compile(rb"[^\n]*\n|[^\n]+")  # of a stateful encoding: their newline is this byte
+UNREADABLE = "not in the input's format"  # the kind of records that are not told apart any further
+_DTYPES = {(1, False): "u1", (2, False): "<u2", (2, True): ">u2", (4, False): "<u4", (4, True): ">u4"}
+
+
+class UnreadableRecord(RecordError):
+    """A record that is not what the input's format says. `path` and `offset` (decompressed) say where it begins.
+
+    `kind` says in a few words what is wrong, alike for all records with the same fault; `content` is the record as far
+    as it is known, bytes where it is no text.
+    """
+
+    def __init__(
+        self, path: str, offset: int | None, message: str, *, kind: str = UNREADABLE, content: str | bytes | None = None
+    ) -> None:
+        super().__init__(message)
+        self.path = path
+        self.offset = offset
+        self.kind = kind
+        self.content = content
+
+
+class BadBytes(UnreadableRecord):
+    """Bytes that are no text in the encoding. `path` and `offset` (of the bad byte, decompressed) say where."""
+
+    def __init__(self, path: str, offset: int, why: str, encoding: str) -> None:
+        super().__init__(
+            path,
+            offset,
+            f"{path}, byte {offset}: not valid {encoding}: {why}. If the file is in another encoding, say "
+            "--encoding NAME; to read on, --encoding-errors replace (puts U+FFFD for bad bytes) or skip (leaves such "
+            "lines out)",
+        )
+        self.why = why
+
+
+@dataclass(slots=True)
+class LineBlock:
+    """Consecutive lines of one file, without their ends (or with them, see TextReader).
+
+    `raw` holds the bytes they were decoded from, beginning at byte `start` of the (decompressed) file. `kept` names
+    the lines that were kept, counted in `raw`, where some were left out for bad bytes.
+    """
+
+    lines: list[str]
+    path: str
+    raw: bytes
+    start: int
+    encoding: Encoding
+    kept: list[int] | None = None
+    _offsets: list[int] | None = field(default=None, repr=False)
+
+    def offset(self, i: int) -> int:
+        """Give the byte offset of line `i` in the (decompressed) file; a file's first line is at 0."""
+        return self.offsets()[i]
+
+    def offsets(self) -> list[int]:
+        """Give the byte offset of each line. Computed at the first call."""
+        if self._offsets is None:
+            newline = self.encoding.newline
+            width = self.encoding.width
+            dtype = _DTYPES[width, newline[0] == 0]
+            units = np.frombuffer(self.raw, dtype=dtype, count=len(self.raw) // width)
+            ends = np.flatnonzero(units == (newline[0] if width == 1 else ord("\n")))
+            starts = np.empty(len(ends) + 1, dtype=np.int64)
+            starts[0] = 0
+            starts[1:] = (ends + 1) * width
+            starts += self.start
+            wanted = starts[: len(self.lines)] if self.kept is None else starts[self.kept]
+            self._offsets = wanted.tolist()
+        return self._offsets
+
+
+class TextReader:
+    """The lines of one split, as an iterator of `LineBlock`; goes through it once.
+
+    With `keep_ends` lines keep their ends, and those with bad bytes are not left out but hold BAD_MARK: for formats
+    whose records are not lines. In strict mode `aside` takes lines with bad bytes, where it is given. A line has at
+    most `longest` bytes, LINE_BYTES if None.
+
+    Attributes, up to date while iterating: `bytes_read` (as they lie on disk), `skipped` (records left out for bad
+    bytes), `warnings` (texts, one a piece at most).
+
+    Iterating raises BadBytes, InputError (missing, unreadable, not text, damaged), InputChangedError.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        encoding: str = "utf-8",
+        encoding_errors: str = "strict",
+        limits: Limits | None = None,
+        *,
+        keep_ends: bool = False,
+        longest: int | None = None,
+        aside: PutAside | None = None,
+    ) -> None:
+        self._split = split
+        self._encoding = find_encoding(encoding)
+        self._errors = check_error_mode(encoding_errors)
+        self._aside = aside if self._errors == "strict" else None
+        if self._aside is not None:
+            self._errors = "skip"
+        self._read = max(1, min((limits or Limits()).read, DECODE_BYTES))
+        self._keep_ends = keep_ends
+        self._longest = LINE_BYTES if longest is None else longest
+        self.bytes_read = 0
+        self.skipped = 0
+        self.warnings: list[str] = []
+
+    def __iter__(self) -> Iterator[LineBlock]:
+        for piece in self._split.pieces:
+            yield from self.blocks_of(piece)
+
+    def blocks_of(self, piece: Piece) -> Iterator[LineBlock]:
+        """Yield the lines of one piece."""
+        with open_piece(piece) as file:
+            head = file.read_at(HEAD_BYTES, 0)
+            encoding = self._encoding
+            codec = codec_of(piece.path)
+            if codec is Codec.NONE:
+                self._refuse_binary(piece.path, head, file.read_at(TAIL_BYTES, max(0, piece.file_size - TAIL_BYTES)))
+                encoding = encoding.of_file(head)
+                start, stream = self._plain(file, piece, encoding)
+            else:
+                start = 0
+                stream, encoding = self._compressed(file, piece.path, codec)
+            decode = _Decoder(piece.path, encoding, self._errors)
+            before = self.skipped
+            try:
+                yield from self._blocks(piece.path, start, cut_at_newlines(stream, encoding, self._longest), decode)
+            except LongLineError as error:
+                raise InputError(
+                    f"{piece.path}, byte {start + error.at}: a line has more than {self._longest:,} bytes, too many to "
+                    "be one record: is this a file of lines?"
+                ) from None
+            self._warn_of_skipped(piece, self.skipped - before)
+
+    def _blocks(self, path: str, start: int, chunks: Iterator[bytes], decode: _Decoder) -> Iterator[LineBlock]:
+        for raw in chunks:
+            text, damaged = decode(raw, start)
+            lines = list(io.StringIO(text, newline="\n")) if self._keep_ends else _lines(text)
+            kept = None
+            if damaged:
+                if self._errors == "skip" and self._keep_ends:
+                    pass  # the reader of whole records looks for the marks
+                elif self._aside is not None:
+                    kept = self._kept(LineBlock(lines, path, raw, start, decode.encoding), self._aside)
+                    lines = [lines[i] for i in kept]
+                elif self._errors == "skip":
+                    kept = [i for i, line in enumerate(lines) if BAD_MARK not in line]
+                    self.skipped += len(lines) - len(kept)
+                    lines = [lines[i] for i in kept]
+                else:
+                    self._warn(f"{path} holds bytes that are not {self._encoding.name}: they were replaced by U+FFFD")
+            if lines:
+                yield LineBlock(lines, path, raw, start, decode.encoding, kept)
+            start += len(raw)
+
+    @staticmethod
+    def _kept(block: LineBlock, aside: PutAside) -> list[int]:
+        """Put the lines aside that hold bad bytes, and give the numbers of the others."""
+        kept: list[int] = []
+        for i, line in enumerate(block.lines):
+            if BAD_MARK in line:
+                aside(_bad_line(block, i))
+            else:
+                kept.append(i)
+        return kept
+
+    def _warn_of_skipped(self, piece: Piece, skipped: int) -> None:
+        if skipped:
+            cut = piece.size < piece.file_size
+            where = f", bytes {piece.start} to {piece.start + piece.size}" if cut else ""
+            self._warn(f"{piece.path}{where}: lines left out for bytes that are not {self._encoding.name}: {skipped}")
+
+    def _warn(self, warning: str) -> None:
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+    def _refuse_binary(self, path: str, head: bytes, tail: bytes | None) -> None:
+        if self._encoding.width > 1:
+            return  # any bytes may begin such a text
+        kind = binary_kind(head, tail)
+        if kind is not None:
+            raise InputError(f"{path} is {kind}, not {self._encoding.name} text: name text files as input.")
+
+    def _compressed(self, file: OpenFile, path: str, codec: Codec) -> tuple[Iterator[bytes], Encoding]:
+        """Look at the first decompressed bytes, and give the stream with them put back."""
+        on = read_on(file)
+
+        def read(size: int) -> bytes:
+            data = on(size)
+            self.bytes_read += len(data)
+            return data
+
+        stream = decompressed(read, codec, path, self._read)
+        first = b""
+        while len(first) < HEAD_BYTES and (block := next(stream, b"")):
+            first += block  # a member may have a byte alone
+        self._refuse_binary(path, first[:HEAD_BYTES], None)
+        return chain([first], stream), self._encoding.of_file(first)
+
+    def _plain(self, file: OpenFile, piece: Piece, encoding: Encoding) -> tuple[int, Iterator[bytes]]:
+        """Give the offset of the piece's first record, and the bytes from there to the end of its last."""
+        end = piece.start + piece.size
+        start = piece.start
+        if start > 0:
+            found = self._newline_after(file, start - 1, end, encoding.newline)
+            if found is None:
+                return end, iter(())
+            start = found + 1
+        if start >= end:
+            return end, iter(())
+        return start, self._range(file, start, end, encoding.newline if end < piece.file_size else None)
+
+    def _newline_after(self, file: OpenFile, position: int, end: int, newline: bytes) -> int | None:
+        """Find the first newline at or after `position`; None if there is none before `end`."""
+        size = min(PAST_END_BYTES, self._read)
+        while position < end:
+            block = file.read_at(size, position)
+            if not block:
+                return None
+            found = block.find(newline)
+            if found >= 0:
+                return position + found
+            position += len(block)
+            size = self._read
+        return None
+
+    def _range(self, file: OpenFile, position: int, end: int, newline: bytes | None) -> Iterator[bytes]:
+        """Yield the bytes from `position` up to the newline at or after `end` - 1, or to the file's end."""
+        while True:
+            size = min(self._read, max(end - position, 0) + PAST_END_BYTES)
+            block = file.read_at(size, position)
+            if not block:
+                return
+            position += len(block)
+            if newline is not None and position >= end:
+                cut = block.find(newline, max(0, len(block) - (position - end) - 1))
+                if cut >= 0:
+                    self.bytes_read += cut + 1
+                    yield block[: cut + 1]
+                    return
+            self.bytes_read += len(block)
+            yield block
+
+
+def _bad_line(block: LineBlock, i: int) -> UnreadableRecord:
+    """What is told of a line with bad bytes: where it begins, and which byte is the first bad one."""
+    offset, encoding = block.offset(i), block.encoding
+    end = block.offset(i + 1) if i + 1 < len(block.lines) else block.start + len(block.raw)
+    content = block.raw[offset - block.start : end - block.start].removesuffix(encoding.newline)
+    at, why = offset, "bytes that it does not have"
+    try:
+        content.decode(encoding.codec)
+    except UnicodeDecodeError as error:
+        at, why = offset + error.start, _why(error)
+    message = f"{block.path}, byte {at}: not valid {encoding.name}: {why}"
+    return UnreadableRecord(block.path, offset, message, kind=f"not {encoding.name}", content=content)
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a text that ends behind a newline or with its file, without their ends."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()  # what follows the last newline is no line
+    return lines
+
+
+class _Decoder:
+    """Bytes of one file to text, block by block; each block ends behind a newline, or with the file."""
+
+    def __init__(self, path: str, encoding: Encoding, errors: str) -> None:
+        self.encoding = encoding
+        self._path = path
+        self._errors = errors
+        self._lenient = {"replace": "replace", "skip": MARK_HANDLER}.get(errors)
+        make: Callable[[str], codecs.IncrementalDecoder] = codecs.getincrementaldecoder(encoding.codec)
+        self._strict_state = make("strict") if encoding.stateful else None
+        self._lenient_state = make(self._lenient) if encoding.stateful and self._lenient else None
+
+    def __call__(self, raw: bytes, offset: int) -> tuple[str, bool]:
+        """Return the text of the bytes at `offset` in the file, and whether some were bad."""
+        if self._strict_state is None:
+            text, damaged = self._whole(raw, offset)
+        else:
+            text, damaged = self._go_on(self._strict_state, raw, offset)
+        if offset == 0 and self.encoding.marked:
+            text = text.removeprefix(_MARK)
+        return text, damaged
+
+    def _whole(self, raw: bytes, offset: int) -> tuple[str, bool]:
+        try:
+            return raw.decode(self.encoding.codec), False
+        except UnicodeDecodeError as error:
+            if self._lenient is None:
+                raise BadBytes(self._path, offset + error.start, _why(error), self.encoding.name) from None
+            return raw.decode(self.encoding.codec, self._lenient), True
+
+    def _go_on(self, strict: codecs.IncrementalDecoder, raw: bytes, offset: int) -> tuple[str, bool]:
+        state = strict.getstate()
+        try:
+            return strict.decode(raw, True), False  # True: no character goes on behind a newline
+        except UnicodeDecodeError as error:
+            if self._lenient_state is None:
+                raise BadBytes(self._path, offset + error.start, _why(error), self.encoding.name) from None
+        self._lenient_state.setstate(state)
+        text = "".join([self._line(self._lenient_state, line) for line in _LINE.findall(raw)])
+        strict.setstate(self._lenient_state.getstate())
+        return text, True
+
+    @staticmethod
+    def _line(lenient: codecs.IncrementalDecoder, line: bytes) -> str:
+        """The text of one line, even if it ends in a damaged character, which would take the newline along."""
+        state = lenient.getstate()
+        text = lenient.decode(line, True)
+        if text.endswith("\n") or not line.endswith(b"\n"):
+            return text
+        lenient.setstate(state)
+        return lenient.decode(line[:-1], True) + lenient.decode(b"\n", True)
+
+
+def _why(error: UnicodeDecodeError) -> str:
+    bad = error.object[error.start : error.end][:4]
+    return f"{error.reason} ({' '.join(f'0x{byte:02x}' for byte in bad)})"

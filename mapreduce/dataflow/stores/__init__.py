@@ -1,0 +1,1 @@
+"""Objects in stores, by their URLs."""

@@ -1,0 +1,201 @@
+"""The mapper's side of a map task: the loops that run it.
+
+One loop is chosen for each task by what the mapper is, so that no record pays for what it doesn't use: the record at
+hand, its offset and the context's place are worked out only when somebody asks. Knows nothing of where pairs go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from operator import length_hint
+from typing import Any
+
+from mapreduce.calls import Call, in_role
+from mapreduce.dataflow.columns.batches import Batch
+from mapreduce.dataflow.columns.frames import batches_of
+from mapreduce.dataflow.context import Site, shorten
+from mapreduce.dataflow.readers.records import Frame, Records
+from mapreduce.dataflow.tasks.emit import Emitter, weight
+from mapreduce.dataflow.tasks.sinks import Sink
+from mapreduce.errors import KeyTypeError
+from mapreduce.plan import Limits
+
+FEW_KEYS = 2048  # keys that are left over from a block are kept for the next only if they are few, and small
+FEW_BYTES = 4 << 20
+
+
+class MapLoop:
+    """Runs one mapper over records, into a sink."""
+
+    def __init__(self, call: Call, function: Callable[..., Any], sink: Sink, site: Site, limits: Limits) -> None:
+        self._call = call
+        self._function = function
+        self._sink = sink
+        self._site = site
+        self._emitter = Emitter(sink.add, call, site, limits)
+        self._keys: list[Any] = []
+        self._most_keys = limits.flush_records
+        self._key_records = 0
+        self._loop: Callable[[tuple[Iterable[Any], ...]], None] = {
+            "mapper": self._pairs,
+            "keys": self._generated_keys if call.is_generator else self._returned_keys,
+            "records": self._values,
+        }[call.role]
+
+    @property
+    def emitted(self) -> int:
+        """How many pairs, keys or values have been taken."""
+        return self._emitter.records + self._key_records
+
+    def run(self, records: Records) -> None:
+        """Call the mapper with each record. What it raises passes through, with the site filled in."""
+        pending = iter(records.values)
+        site, place, total = self._site, records.place, len(records.values)
+        if place is not None:
+            site.place = lambda: place(max(total - length_hint(pending) - 1, 0))
+        arguments = (pending,) if self._call.positional == 1 else (records.firsts(), pending)
+        try:
+            self._loop(arguments)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            self._locate(records, max(total - length_hint(pending) - 1, 0))
+            raise
+
+    def finish(self, finish: Callable[[], Any] | None) -> None:
+        """Call the mapper's `finish`, if it has one, and hand on what is left."""
+        self._site.place = None
+        if finish is not None:
+            try:
+                self._finish(finish)
+            except Exception:
+                self._site.blame(f"finish() of {self._call.title}")
+                raise
+        self._emitter.flush()
+        self._flush_keys()
+
+    def _finish(self, finish: Callable[[], Any]) -> None:
+        results = iter(self._emitter.results(finish()))
+        if self._call.role == "mapper":
+            self._emitter.take(results)
+        elif self._call.role == "keys":
+            self._take_keys(results)
+        else:
+            self._emitter.take_values(results)
+
+    def _results(self, arguments: tuple[Iterable[Any], ...]) -> Iterator[Any]:
+        """All that the mapper emits for the records, as one iterator that runs in C where the mapper generates."""
+        if self._call.is_generator:
+            return chain.from_iterable(map(self._function, *arguments))
+        return chain.from_iterable(self._emitter.called(self._function, zip(*arguments, strict=False)))
+
+    def _pairs(self, arguments: tuple[Iterable[Any], ...]) -> None:
+        self._emitter.take(self._results(arguments))
+
+    def _values(self, arguments: tuple[Iterable[Any], ...]) -> None:
+        self._emitter.take_values(self._results(arguments))
+
+    def _generated_keys(self, arguments: tuple[Iterable[Any], ...]) -> None:
+        self._take_keys(self._results(arguments))
+        self._end_block()
+
+    def _returned_keys(self, arguments: tuple[Iterable[Any], ...]) -> None:
+        """Take whole results, each before the next call: no step of Python for a key."""
+        for found in self._emitter.called(self._function, zip(*arguments, strict=False)):
+            if type(found) is list:
+                self._keys += found
+                if len(self._keys) >= self._most_keys:
+                    self._flush_keys()
+            else:
+                self._take_keys(iter(found))
+        self._end_block()
+
+    def _take_keys(self, keys: Iterator[Any]) -> None:
+        while chunk := list(islice(keys, self._most_keys - len(self._keys))):
+            self._keys += chunk
+            if len(self._keys) >= self._most_keys:
+                self._flush_keys()
+
+    def _end_block(self) -> None:
+        """Hand keys on, unless they are so few that columns of them would be a waste."""
+        if len(self._keys) > FEW_KEYS or sum(map(weight, self._keys)) > FEW_BYTES:
+            self._flush_keys()
+
+    def _flush_keys(self) -> None:
+        keys, self._keys = self._keys, []
+        if not keys:
+            return
+        try:
+            self._sink.add_keys(keys)
+        except KeyTypeError:
+            self._emitter.refuse_key(keys)
+        except Exception:
+            self._site.spare_user()
+            raise
+        self._key_records += len(keys)
+
+    def _locate(self, records: Records, i: int) -> None:
+        """Note what the mapper was at work on."""
+        site = self._site
+        if site.users is not None:  # noted where it happened, for an earlier record of the same chunk: which is unknown
+            site.path = records.place(i)[0] if records.place is not None and records.values else None
+            return
+        site.blame(self._call.title)
+        if not records.values:
+            return
+        if records.place is not None:
+            site.path, site.offset = records.place(i)
+        if site.offset is None:
+            site.key = shorten(records.key(i))
+        site.record = records.shown(i)
+
+
+class FramesLoop:
+    """Runs one mapper over frames of records, into a sink. `emitted` counts the rows that it gave."""
+
+    def __init__(self, call: Call, function: Callable[..., Any], sink: Sink, site: Site) -> None:
+        self._call = call
+        self._function = function
+        self._sink = sink
+        self._site = site
+        self._who = in_role(call.function, call.role)
+        self.emitted = 0
+
+    def run(self, frame: Frame) -> None:
+        """Call the mapper with a frame. What it raises passes through, with the site filled in."""
+        site, place = self._site, frame.place
+        site.place = None if place is None else lambda: place
+        try:
+            self._take(self._function(frame.frame))
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            if site.users is None:
+                site.blame(self._call.title)
+                if place is not None:
+                    site.path, site.offset = place
+                site.record = frame.shown()
+            raise
+
+    def finish(self, finish: Callable[[], Any] | None) -> None:
+        """Call the mapper's `finish`, if it has one."""
+        self._site.place = None
+        if finish is not None:
+            try:
+                self._take(finish())
+            except Exception:
+                self._site.blame(f"finish() of {self._call.title}")
+                raise
+
+    def _take(self, result: Any) -> None:
+        for batch in batches_of(result, self._who):
+            self._add(batch)
+
+    def _add(self, batch: Batch) -> None:
+        try:
+            self._sink.add(batch)
+        except Exception:
+            self._site.spare_user()  # unless a user's function under it has been blamed
+            raise
+        self.emitted += batch.rows()

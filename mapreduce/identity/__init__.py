@@ -1,0 +1,1 @@
+"""What a step's results depend on beside its input, as digests."""

@@ -1,0 +1,1 @@
+"""Code that travels: packed at the client, loaded in a task process."""
