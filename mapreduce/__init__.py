@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mapreduce.aggregators import Aggregator, Count, Max, Mean, Min, Sum, Variance
-    from mapreduce.api import main, read, run, submit
+    from mapreduce.api import read, run, submit
     from mapreduce.check.api import check_job
     from mapreduce.cluster import Cluster
     from mapreduce.dataflow.context import Context
@@ -41,12 +41,13 @@ if TYPE_CHECKING:
     from mapreduce.kept import Kept
     from mapreduce.partitioners import ListPartitioner, RangePartitioner
     from mapreduce.result import JobHandle, Output, Result
+    from mapreduce.script import main
     from mapreduce.sketches import Distinct, Quantiles
 
 
 _PLACES = {
     "mapreduce.aggregators": ("Aggregator", "Count", "Max", "Mean", "Min", "Sum", "Variance"),
-    "mapreduce.api": ("main", "read", "run", "submit"),
+    "mapreduce.api": ("read", "run", "submit"),
     "mapreduce.check.api": ("check_job",),
     "mapreduce.cluster": ("Cluster",),
     "mapreduce.dataflow.context": ("Context",),
@@ -68,6 +69,7 @@ _PLACES = {
     "mapreduce.keeping": ("Collect", "First", "Sample", "TopK"),
     "mapreduce.kept": ("Kept",),
     "mapreduce.partitioners": ("ListPartitioner", "RangePartitioner"),
+    "mapreduce.script": ("main",),
     "mapreduce.sketches": ("Distinct", "Quantiles"),
     "mapreduce.result": ("JobHandle", "Output", "Result"),
     "mapreduce.failed.resume": ("resume",),

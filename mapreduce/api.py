@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 from mapreduce.config import DEFAULT_LISTEN
 from mapreduce.errors import JobCancelled, JobFailed, UsageError
 from mapreduce.format_text import read_formats
-from mapreduce.input_arguments import Paths, lasting_paths, read_paths
+from mapreduce.former_results import Paths, lasting_paths, read_paths
 from mapreduce.notebook_display import listening
 from mapreduce.request import Request, Source
 from mapreduce.result import JobHandle, Output, Result
@@ -215,23 +214,6 @@ def _read_params(params: Mapping[str, Any] | None) -> dict[str, Any]:
     if params is not None and not isinstance(params, Mapping):
         raise UsageError(f'params= is a dict from names to values, {{"min_length": 5}}, not {params!r:.200}')
     return dict(params or {})
-
-
-def main() -> None:
-    """Run the calling module's job over the inputs on the command line, if the module is the program; then exit.
-
-    At the end of a job module, it makes `python my_job.py INPUT...` work like `mapreduce run my_job.py INPUT...`. It
-    does nothing when the module is imported.
-    """
-    caller = sys._getframe(1).f_globals  # noqa: SLF001 - whose `__name__` is the question; the job loads by its file
-    if caller.get("__name__") != "__main__":
-        return
-    path = caller.get("__file__")
-    if path is None:
-        raise UsageError("mapreduce.main() is for a module in a file: here, call mapreduce.run(job, inputs)")
-    from mapreduce.cli import script_main  # noqa: PLC0415 - imports the command line
-
-    script_main(path)
 
 
 def coordinator_address(given: str | None) -> str:

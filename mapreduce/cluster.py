@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from mapreduce.api import InputFormat, Inputs, refuse_without_folder, request_of, result_in_memory, to_the_point
 from mapreduce.errors import UsageError
-from mapreduce.input_arguments import read_paths
+from mapreduce.former_results import read_paths
 from mapreduce.kept import Kept
 from mapreduce.notebook_display import listening
 from mapreduce.result import Result

@@ -6,25 +6,14 @@ do. Exceptions never cross a process border as objects: they cross as a `plan.Fa
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, ClassVar
+
+from mapreduce.secret_urls import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mapreduce.plan import AttemptId, Failure
-
-
-SECRET = re.compile(  # in the text of a URL: a password, or the value of a parameter that is named like a secret
-    r"(?<=://)([^\s/?#@:]*:)[^\s/?#@]*(?=@)"
-    r"|([?&;][^\s=&;]*(?:sig|token|secret|passw|pwd|auth|credential|key)[^\s=&;]*=)[^\s&;#'\"<>]*[^\s&;#'\"<>,.:]",
-    re.IGNORECASE,
-)
-
-
-def without_secrets(text: str) -> str:
-    """Give a text as it may be shown: passwords and tokens in URLs are stars."""
-    return SECRET.sub(lambda found: f"{found[1] or found[2]}***", text)
 
 
 class MapReduceError(Exception):

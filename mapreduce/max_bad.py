@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from mapreduce.errors import UsageError
+from mapreduce.errors import RecordError, UsageError
 from mapreduce.plan import Done, Failure, FailureKind, MaxBad
 
 KINDS = 20  # of bad records that a task, or a status, tells apart: a screen of them; the rest is counted together
@@ -131,3 +131,11 @@ class BadTotals:
         if not is_too_many(limit, self.kinds, records, maps_done=maps_done):
             return None
         return too_many(limit, self.kinds, self.places, self.last, records)
+
+
+class TooManyBad(RecordError):
+    """A task alone has more bad records than its job may. `failure` is what is to be told."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure

@@ -25,7 +25,7 @@ from mapreduce.dataflow.inputs import find as dataflow_inputs
 from mapreduce.dataflow.inputs.probe import make_probe
 from mapreduce.dataflow.manifest.disk import Disk, QuickDisk
 from mapreduce.dataflow.manifest.folder import prepare_output, remove_after_failure
-from mapreduce.errors import UsageError, without_secrets
+from mapreduce.errors import UsageError
 from mapreduce.job import Job, StepPlan, check_encoding_errors, check_reducers, parse_size
 from mapreduce.max_bad import read_max_bad
 from mapreduce.notebook import origin_of, replaced_job
@@ -35,6 +35,7 @@ from mapreduce.plan import JobSpec, Limits, MaxBad, StepShape, TaskOptions
 from mapreduce.planner_inputs import CutInputs, cut_inputs
 from mapreduce.protocol import plain
 from mapreduce.request import Request
+from mapreduce.secret_urls import without_secrets
 from mapreduce.targets import LoadedTarget, job_from_module, load_job
 from mapreduce.travel.package import Package, build_package, build_setup
 from mapreduce.travel.side_files import pack_files

@@ -150,7 +150,7 @@ def summary(status: JobStatus, elapsed_s: float, place: str) -> list[str]:
     sizes = f"  read {records(status.records_in)} ({amount(status.bytes_in)}), wrote {count(status.records_out)}"
     lines.append(f"{sizes}, shuffled {amount(status.shuffle_bytes)}")
     if status.resumes:
-        from mapreduce.failed.resume import told  # noqa: PLC0415 - for such jobs alone
+        from mapreduce.failed.outcome import told  # noqa: PLC0415 - for such jobs alone
 
         lines.append(f"  resumed {status.resumes}: {told(status)}")
     lines += [f"  {name} = {value:,}" for name, value in sorted(status.counters.items())]

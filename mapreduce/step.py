@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from mapreduce.aggregators import Aggregator
-from mapreduce.calls import Call, read_call
+from mapreduce.calls import Call
 from mapreduce.formats import Format, Text
 from mapreduce.joins import Join
 from mapreduce.partitioners import KeyPartitioner, check_partitioner
+from mapreduce.signatures import read_call
 from mapreduce.step_checks import check_step
 from mapreduce.step_inputs import Input, KeysObject, MapperObject, shown
 

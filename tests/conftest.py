@@ -26,7 +26,7 @@ def s3(s3_server):
     """The same, while this process and those that it starts use it."""
     from s3 import environment_of  # noqa: PLC0415 - as above
 
-    from mapreduce.dataflow.stores.store import forget_stores  # noqa: PLC0415 - as above
+    from mapreduce.dataflow.stores.drivers import forget_stores  # noqa: PLC0415 - as above
 
     forget_stores()
     with environment_of(s3_server):

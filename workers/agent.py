@@ -15,22 +15,9 @@ import os
 import signal
 import socket
 import sys
-from dataclasses import dataclass
 
+from workers.options import Options
 from workers.start import Process, start_fork_server, wait_or_kill
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The command line. `life_fd` is a descriptor whose closing ends the agent; no `saved` is one in the scratch."""
-
-    coordinator: str
-    slots: int
-    scratch: str | None
-    listen: str | None
-    name: str
-    life_fd: int | None
-    saved: str | None = None
 
 
 def parse(arguments: list[str]) -> Options:

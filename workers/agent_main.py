@@ -23,7 +23,7 @@ from workers.scratch import Scratch, default_parent
 from workers.shuffle_process import ShuffleProcess, listen_address, public_address
 
 if TYPE_CHECKING:
-    from workers.agent import Options
+    from workers.options import Options
     from workers.start import Process
 
 DISK_PATIENCE_S = 0.2  # for deletions under way when the agent leaves: its whole folder goes anyway

@@ -21,7 +21,7 @@ from mapreduce.protocol import plain
 from workers.killers import Mark
 
 if TYPE_CHECKING:
-    from mapreduce.dataflow.bad.care import AtWork
+    from mapreduce.dataflow.bad.at_work import AtWork
 
 SLOT_BYTES = 32 << 10  # a path has 4 KiB at most, a key and a record 500 characters each
 SLOTS_START = 8

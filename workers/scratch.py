@@ -22,15 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mapreduce.errors import UsageError
-from mapreduce.plan import (
-    AttemptId,
-    TaskKind,
-    attempt_output_name,
-    done_file_name,
-    merge_folder_name,
-    part_file_name,
-    run_file_name,
-)
+from mapreduce.file_names import attempt_output_name, done_file_name, merge_folder_name, part_file_name, run_file_name
+from mapreduce.plan import AttemptId, TaskKind
 from mapreduce.urls import is_url
 
 PREFIX = "agent-"

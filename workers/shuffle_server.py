@@ -22,7 +22,8 @@ import zmq
 from mapreduce.config import FETCH_PIECE_BYTES
 from mapreduce.dataflow.shuffle.block_file import BlockIndex, read_index
 from mapreduce.errors import CorruptBlockError, WireError
-from mapreduce.plan import JOB_ID, AttemptId, part_file_name, run_file_name
+from mapreduce.file_names import part_file_name, run_file_name
+from mapreduce.plan import JOB_ID, AttemptId
 from workers.shuffle_messages import (
     PART,
     BytesReply,

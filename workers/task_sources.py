@@ -9,7 +9,8 @@ from pathlib import Path
 from mapreduce.dataflow.shuffle.block_file import Slice, open_slice
 from mapreduce.dataflow.shuffle.ranges import Share, share_of
 from mapreduce.errors import InputLostError, MapReduceError
-from mapreduce.plan import EVERY_PART, part_file_name, run_file_name
+from mapreduce.file_names import part_file_name, run_file_name
+from mapreduce.plan import EVERY_PART
 from mapreduce.protocol import plain
 from mapreduce.protocol.messages import Results, Source
 from workers.shuffle_client import fetch

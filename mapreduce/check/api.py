@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mapreduce.api import Inputs, to_the_point
 from mapreduce.errors import UsageError
-from mapreduce.input_arguments import read_paths
+from mapreduce.former_results import read_paths
 from mapreduce.request import Request
 from mapreduce.travel.side_files import Files, read_files
 

@@ -15,7 +15,7 @@ from mapreduce.check.sample import Sample, SampledInput, take_sample
 from mapreduce.check.trial import Outcome, TrialPlan, Watched, run_trial
 from mapreduce.dataflow.inputs.split_file import split_at
 from mapreduce.dataflow.readers.reader import Reader
-from mapreduce.dataflow.readers.text import UnreadableRecord
+from mapreduce.dataflow.readers.unreadable import UnreadableRecord
 from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.job import Job
 from mapreduce.output_formats import RECORDS

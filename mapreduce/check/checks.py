@@ -23,7 +23,7 @@ from mapreduce.dataflow.columns.keys import decode_key
 from mapreduce.dataflow.columns.values import decode_value
 from mapreduce.dataflow.outputs.files import Writing
 from mapreduce.dataflow.outputs.parts import PartWriter
-from mapreduce.dataflow.readers.text import UnreadableRecord
+from mapreduce.dataflow.readers.unreadable import UnreadableRecord
 from mapreduce.errors import JobDefinitionError, MapReduceError, PackagingError
 from mapreduce.planner import Planned, load, plan
 from mapreduce.progress import duration

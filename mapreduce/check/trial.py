@@ -19,26 +19,15 @@ from mapreduce.dataflow.columns.batches import Batch, encode_keys, encode_values
 from mapreduce.dataflow.context import Context
 from mapreduce.dataflow.manifest.file import temporary_folder
 from mapreduce.dataflow.readers.reader import Reader
-from mapreduce.dataflow.readers.records import PutAside
+from mapreduce.dataflow.readers.unreadable import PutAside
 from mapreduce.dataflow.shuffle.block_file import Slice, open_slice, read_blocks
 from mapreduce.dataflow.shuffle.ranges import share_of
 from mapreduce.dataflow.tasks.broadcast import Collected
 from mapreduce.dataflow.tasks.failures import failure_of
 from mapreduce.dataflow.tasks.map_phase import input_of, make_source, map_records
 from mapreduce.dataflow.tasks.task import TaskSetup, run_map, run_reduce
-from mapreduce.plan import (
-    AttemptId,
-    Done,
-    Failure,
-    Piece,
-    Split,
-    TaskId,
-    TaskKind,
-    TaskOptions,
-    attempt_output_name,
-    part_file_name,
-    run_file_name,
-)
+from mapreduce.file_names import attempt_output_name, part_file_name, run_file_name
+from mapreduce.plan import AttemptId, Done, Failure, Piece, Split, TaskId, TaskKind, TaskOptions
 from mapreduce.step import StepPlan
 from mapreduce.travel.loader import LoadedJob
 

@@ -15,7 +15,8 @@ import xxhash
 
 from mapreduce import config
 from mapreduce.dataflow.tasks.no_outputs import NoOutputs, Output
-from mapreduce.errors import RecordError, without_secrets
+from mapreduce.errors import RecordError
+from mapreduce.secret_urls import without_secrets
 from mapreduce.travel.side_files import TravelledFiles
 
 if TYPE_CHECKING:

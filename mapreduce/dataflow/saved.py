@@ -23,7 +23,8 @@ from pathlib import Path
 
 from mapreduce.config import SAVED_DAYS
 from mapreduce.errors import WireError
-from mapreduce.plan import JOB_ID, AttemptId, Done, part_file_name, run_file_name
+from mapreduce.file_names import part_file_name, run_file_name
+from mapreduce.plan import JOB_ID, AttemptId, Done
 from mapreduce.protocol import plain
 
 SAVED_S = SAVED_DAYS * 24 * 3600.0

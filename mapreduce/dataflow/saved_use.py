@@ -21,7 +21,8 @@ from mapreduce.dataflow.saved import DONE, UNFINISHED, Note, file_names, is_own,
 from mapreduce.dataflow.shuffle.block_file import DIGEST_BYTES, digest_of, read_index
 from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.errors import CorruptBlockError, DiskFullError, WireError
-from mapreduce.plan import JOB_ID, Done, Split, StepIdentity, done_file_name
+from mapreduce.file_names import done_file_name
+from mapreduce.plan import JOB_ID, Done, Split, StepIdentity
 from mapreduce.protocol import plain
 
 

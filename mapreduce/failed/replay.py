@@ -35,16 +35,8 @@ from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.dataflow.tasks.task import failure_of, run_map, run_reduce
 from mapreduce.errors import JobFailed, RecordError, UsageError
 from mapreduce.failed.history import Entry, HistoryError, is_replayable
-from mapreduce.plan import (
-    AttemptId,
-    Done,
-    JobSpec,
-    TaskId,
-    TaskKind,
-    attempt_output_name,
-    part_file_name,
-    run_file_name,
-)
+from mapreduce.file_names import attempt_output_name, part_file_name, run_file_name
+from mapreduce.plan import AttemptId, Done, JobSpec, TaskId, TaskKind
 from mapreduce.protocol.plain import unpack
 from mapreduce.travel.loader import LoadedJob, load
 from mapreduce.travel.package import Package

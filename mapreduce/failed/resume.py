@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 from mapreduce.errors import CoordinatorUnreachable, UsageError
 from mapreduce.failed.history import LAST, Entry, find, remove
 from mapreduce.notebook_display import listening
-from mapreduce.plan import UNJUDGED, StepIdentity
+from mapreduce.plan import StepIdentity
 from mapreduce.request import Request
 from mapreduce.urls import place, whole_place
 
 if TYPE_CHECKING:
     from mapreduce.job import Job
-    from mapreduce.protocol.messages import JobStatus
     from mapreduce.result import Result
 
 # What may be given anew: the options of `run` that say how a job is run, as fields of a Request.
@@ -30,7 +29,6 @@ OPTIONS = frozenset(
     {"output", "params", "reducers", "split_size", "output_format", "input_format", "columns", "overwrite", "encoding"}
     | {"encoding_errors", "files", "slots", "part_size", "max_bad"}
 )
-FUNCTIONS = ("mapper", "combiner", "partitioner", "sort_values", "aggregator", "reducer", "keys", "records")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,26 +188,3 @@ def resume(
             result = result_in_memory(found.request, lambda wanted: execute(wanted, found.runner, listener))
     remove(found.job)
     return result
-
-
-def told(status: JobStatus) -> str:
-    """What came of resuming: "reducer edited: 40 of 40 maps kept"."""
-    maps = status.steps[0].shape.maps if status.steps else 0
-    unknown = [name.removesuffix(UNJUDGED) for name in status.changed if name.endswith(UNJUDGED)]
-    known = [name for name in status.changed if not name.endswith(UNJUDGED)]
-    edited = [name for name in known if name.partition(" of ")[0] in FUNCTIONS]
-    other = [name for name in known if name not in edited]
-    groups = ((edited, "edited"), (other, "changed"), (unknown, UNJUDGED.strip(" ()")))
-    what = [f"{', '.join(names)} {verb}" for names, verb in groups if names]
-    begin = ", ".join(what) or "nothing edited"
-    reused = status.reused_maps
-    lost = "" if any(map(_is_of_maps, status.changed)) else ", whose input has changed or whose results are gone"
-    if not reused:
-        return f"{begin}: {maps} map{'' if maps == 1 else 's'} run again{lost}"
-    again = f", {maps - reused} run again{lost}" if reused < maps else ""
-    return f"{begin}: {reused} of {maps} maps kept{again}"
-
-
-def _is_of_maps(name: str) -> bool:
-    """Whether what is called so in `changed` is something that results of the first step's maps depend on."""
-    return " of step " not in name and not name.startswith(("reducer", "parameters of the reducer"))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mapreduce.config import WARNINGS
-from mapreduce.dataflow.bad.file import TooManyBad, cause_of
+from mapreduce.dataflow.bad.file import cause_of
 from mapreduce.dataflow.inputs.split_file import split_at
 from mapreduce.dataflow.manifest.folder import remove_after_failure
 from mapreduce.dataflow.saved import save_results
@@ -25,8 +25,9 @@ from mapreduce.dataflow.shuffle.ranges import share_of
 from mapreduce.dataflow.tasks.task import TaskSetup, failure_of, run_commit, run_map, run_reduce
 from mapreduce.errors import JobFailed
 from mapreduce.failed.saved_folder import with_saved
-from mapreduce.max_bad import BadTotals
-from mapreduce.plan import AttemptId, Done, Failure, JobSpec, TaskId, TaskKind, part_file_name, run_file_name
+from mapreduce.file_names import part_file_name, run_file_name
+from mapreduce.max_bad import BadTotals, TooManyBad
+from mapreduce.plan import AttemptId, Done, Failure, JobSpec, TaskId, TaskKind
 from mapreduce.travel.loader import LoadedJob
 
 HASH_SEED = "PYTHONHASHSEED"

@@ -11,7 +11,7 @@ from everywhere import run_everywhere
 
 import mapreduce as engine
 from mapreduce.failed import history
-from mapreduce.notebook import cell_traceback
+from mapreduce.notebook_errors import cell_traceback
 
 JOB = """\
 from mapreduce import Job, Step

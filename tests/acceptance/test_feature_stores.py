@@ -20,7 +20,7 @@ from s3 import Proxy, environment_of, now_and_then
 
 import mapreduce
 from mapreduce.dataflow.manifest.folder import read_manifest, read_output
-from mapreduce.dataflow.stores.store import store_of
+from mapreduce.dataflow.stores.drivers import store_of
 from mapreduce.errors import JobFailed, OutputError
 
 

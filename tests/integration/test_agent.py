@@ -12,7 +12,8 @@ import pytest
 from cluster import wait_for
 from fake_coordinator import FakeCoordinator, attempt, descendants, parent_of, plan_job, process_alive, results
 
-from mapreduce.plan import FailureKind, run_file_name
+from mapreduce.file_names import run_file_name
+from mapreduce.plan import FailureKind
 from mapreduce.protocol.messages import (
     AttemptDone,
     AttemptFailed,

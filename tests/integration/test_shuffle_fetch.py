@@ -10,7 +10,8 @@ from cluster import wait_for
 from fake_coordinator import SMALL, FakeCoordinator, attempt, descendants, plan_job, results
 
 from mapreduce.config import FETCH_PIECE_BYTES
-from mapreduce.plan import AttemptId, FailureKind, TaskId, TaskKind, run_file_name
+from mapreduce.file_names import run_file_name
+from mapreduce.plan import AttemptId, FailureKind, TaskId, TaskKind
 from mapreduce.protocol.messages import AttemptDone
 from workers.shuffle_messages import PART, BytesRequest, Gone, SliceReply, SliceRequest, decode, encode
 from workers.shuffle_process import listen_address, public_address

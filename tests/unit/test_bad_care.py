@@ -10,23 +10,13 @@ import pytest
 from putting_aside import number, written
 
 from mapreduce import Count, Job
-from mapreduce.dataflow.bad.file import TooManyBad
 from mapreduce.dataflow.inputs.find import find_inputs, plan_splits
 from mapreduce.dataflow.manifest.folder import prepare_output
 from mapreduce.dataflow.shuffle.block_file import open_slice
 from mapreduce.dataflow.tasks.task import TaskSetup, failure_of, run_map, run_reduce
-from mapreduce.plan import (
-    AttemptId,
-    FailureKind,
-    Limits,
-    MaxBad,
-    StepShape,
-    TaskId,
-    TaskKind,
-    TaskOptions,
-    bad_file_name,
-    run_file_name,
-)
+from mapreduce.file_names import bad_file_name, run_file_name
+from mapreduce.max_bad import TooManyBad
+from mapreduce.plan import AttemptId, FailureKind, Limits, MaxBad, StepShape, TaskId, TaskKind, TaskOptions
 from mapreduce.travel.loader import LoadedJob
 
 

@@ -20,20 +20,9 @@ from mapreduce.dataflow.manifest.folder import (
     temporary_folder,
 )
 from mapreduce.errors import InputLostError, UsageError
+from mapreduce.file_names import attempt_output_name, bad_file_name
 from mapreduce.max_bad import KINDS, OTHERS, BadTotals, read_max_bad, shown_kinds, total_line
-from mapreduce.plan import (
-    AttemptId,
-    Done,
-    Failure,
-    FailureKind,
-    MaxBad,
-    PartInfo,
-    TaskId,
-    TaskKind,
-    TaskOptions,
-    attempt_output_name,
-    bad_file_name,
-)
+from mapreduce.plan import AttemptId, Done, Failure, FailureKind, MaxBad, PartInfo, TaskId, TaskKind, TaskOptions
 from mapreduce.protocol import messages as m
 
 LAST = Failure(FailureKind.USER, "ValueError: x", traceback="Traceback: mine", path="/in", offset=7, task="map 1")

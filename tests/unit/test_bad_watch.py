@@ -11,7 +11,8 @@ from mapreduce.dataflow.inputs.find import find_inputs, plan_splits
 from mapreduce.dataflow.manifest.folder import prepare_output
 from mapreduce.dataflow.shuffle.block_file import open_slice
 from mapreduce.dataflow.tasks.task import TaskSetup, run_map, run_reduce
-from mapreduce.plan import AttemptId, Limits, MaxBad, StepShape, TaskId, TaskKind, TaskOptions, run_file_name
+from mapreduce.file_names import run_file_name
+from mapreduce.plan import AttemptId, Limits, MaxBad, StepShape, TaskId, TaskKind, TaskOptions
 from mapreduce.travel.loader import LoadedJob
 
 KILLED = "killed the process: SIGSEGV"

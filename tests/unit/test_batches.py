@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapreduce.calls import read_call
 from mapreduce.dataflow.columns.batches import make_batch, records_of
 from mapreduce.dataflow.context import Site
 from mapreduce.dataflow.readers.records import Frame, Records, batched
 from mapreduce.dataflow.tasks.map_task import FramesLoop, MapLoop
 from mapreduce.errors import RecordError
 from mapreduce.plan import Limits
+from mapreduce.signatures import read_call
 
 
 class Kept:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from mapreduce.calls import Call, convert_parameters, read_call
+from mapreduce.calls import Call, convert_parameters
 from mapreduce.errors import JobDefinitionError
 from mapreduce.job import Job
+from mapreduce.signatures import read_call
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sides import TINY, side_by_side, write_side
 
-from mapreduce.calls import read_call
 from mapreduce.dataflow.columns.batches import Batch, records_of
 from mapreduce.dataflow.columns.keys import encode_key, normalise_key
 from mapreduce.dataflow.columns.values import encode_value
@@ -21,6 +20,7 @@ from mapreduce.dataflow.tasks.cogroup import LargeGroup, side_limits, sides_of
 from mapreduce.dataflow.tasks.reduce_task import ReduceLoop
 from mapreduce.errors import RecordError, SecondPassError
 from mapreduce.plan import Limits
+from mapreduce.signatures import read_call
 
 KEYS = st.one_of(
     st.integers(-3, 3),

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sides import TINY, side_by_side
 
-from mapreduce.calls import read_call
 from mapreduce.dataflow.columns.batches import Lane, key_series, make_batch, records_of, regroup
 from mapreduce.dataflow.columns.keys import encode_key, normalise_key
 from mapreduce.dataflow.columns.values import encode_value
@@ -24,6 +23,7 @@ from mapreduce.dataflow.tasks.combine import ALWAYS_COMBINED, FrameCombiner
 from mapreduce.dataflow.tasks.frame_task import FrameLoop
 from mapreduce.errors import RecordError
 from mapreduce.plan import Limits
+from mapreduce.signatures import read_call
 
 KEYS = st.one_of(st.integers(0, 5), st.sampled_from(["a", "b", None, ("a",), 1.5, float("nan")]))
 VALUES = st.one_of(st.integers(), st.none(), st.text(st.sampled_from("ab"), max_size=2))

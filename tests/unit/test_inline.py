@@ -26,18 +26,9 @@ from mapreduce.errors import (
     JobFailed,
     UsageError,
 )
+from mapreduce.file_names import run_file_name
 from mapreduce.job import Job, Step
-from mapreduce.plan import (
-    AttemptId,
-    FailureKind,
-    JobSpec,
-    Limits,
-    StepShape,
-    TaskId,
-    TaskKind,
-    TaskOptions,
-    run_file_name,
-)
+from mapreduce.plan import AttemptId, FailureKind, JobSpec, Limits, StepShape, TaskId, TaskKind, TaskOptions
 from mapreduce.runners.inline import run_inline
 from mapreduce.travel.loader import LoadedJob
 

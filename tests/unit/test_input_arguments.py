@@ -10,7 +10,8 @@ from mapreduce.dataflow.inputs.find import FILE_BYTES, InputFile, InputFiles, fi
 from mapreduce.dataflow.inputs.split_file import split_at, split_count
 from mapreduce.describe import describe_job
 from mapreduce.errors import InputError, JobDefinitionError, OutputError
-from mapreduce.input_arguments import arguments_of, is_stdin, read_paths
+from mapreduce.former_results import read_paths
+from mapreduce.input_arguments import arguments_of, is_stdin
 from mapreduce.joins import Join
 from mapreduce.partitioners import ListPartitioner, RangePartitioner
 from mapreduce.plan import Piece, Split

@@ -8,7 +8,7 @@ from agent_driver import Driver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapreduce.dataflow.bad.care import AtWork, Story
+from mapreduce.dataflow.bad.at_work import AtWork, Story
 from mapreduce.dataflow.bad.series import COMBINING, FOLDING, TABLE
 from mapreduce.plan import AttemptId, Done, Failure, FailureKind, TaskId, TaskKind
 from mapreduce.protocol.messages import AttemptDone, AttemptFailed, CancelAttempt, ForgetJob, RunAttempt

@@ -26,7 +26,8 @@ from mapreduce.dataflow.manifest.folder import (
 )
 from mapreduce.dataflow.outputs.parts import PartWriter
 from mapreduce.errors import InputLostError, OutputError
-from mapreduce.plan import AttemptId, TaskId, TaskKind, TaskOptions, attempt_output_name
+from mapreduce.file_names import attempt_output_name
+from mapreduce.plan import AttemptId, TaskId, TaskKind, TaskOptions
 
 
 def names_in(folder):

@@ -27,10 +27,12 @@ from mapreduce.dataflow.manifest.folder import (
 from mapreduce.dataflow.manifest.in_store import prepare_in_store, remove_from_store
 from mapreduce.dataflow.outputs.files import Writing
 from mapreduce.dataflow.outputs.parts import PartWriter
+from mapreduce.dataflow.stores.by_fsspec import FsspecStore
+from mapreduce.dataflow.stores.drivers import store_of
 from mapreduce.dataflow.stores.s3 import S3Store
-from mapreduce.dataflow.stores.store import FsspecStore, store_of
 from mapreduce.errors import InputLostError, OutputError
-from mapreduce.plan import AttemptId, TaskId, TaskKind, TaskOptions, attempt_output_name
+from mapreduce.file_names import attempt_output_name
+from mapreduce.plan import AttemptId, TaskId, TaskKind, TaskOptions
 
 FACTS = {"job": "j1"}
 PARTS = [[("a", 1), ("b", 2)], [], [("c", 3)]]

@@ -7,7 +7,6 @@ from itertools import chain
 
 import pytest
 
-from mapreduce.calls import read_call
 from mapreduce.dataflow.columns.batches import Batch, key_series, records_of
 from mapreduce.dataflow.context import Site
 from mapreduce.dataflow.tasks.emit import Emitter, weight
@@ -15,6 +14,7 @@ from mapreduce.dataflow.tasks.map_task import MapLoop, Records
 from mapreduce.dataflow.tasks.task import _calm_gc
 from mapreduce.errors import KeyTypeError, RecordError, ValueTypeError
 from mapreduce.plan import Limits
+from mapreduce.signatures import read_call
 
 LINES = ["to be or", "not to be", "that is"]
 

@@ -17,14 +17,7 @@ from mapreduce.dataflow.outputs.parts import PartWriter
 from mapreduce.dataflow.outputs.read import read_part_records
 from mapreduce.dataflow.tasks import named_outputs
 from mapreduce.dataflow.tasks.named_outputs import NamedOutputs
-from mapreduce.errors import (
-    DiskFullError,
-    JobDefinitionError,
-    KeyTypeError,
-    RecordError,
-    UsageError,
-    ValueTypeError,
-)
+from mapreduce.errors import DiskFullError, JobDefinitionError, KeyTypeError, RecordError, UsageError, ValueTypeError
 from mapreduce.job import NAMED_OUTPUTS
 from mapreduce.plan import AttemptId, Done, PartInfo, TaskId, TaskKind, TaskOptions
 from mapreduce.planner import plan

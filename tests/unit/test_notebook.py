@@ -12,7 +12,8 @@ import mapreduce
 from mapreduce import Count, Job
 from mapreduce.dataflow.manifest.file import JOB_FILE
 from mapreduce.errors import InputError, JobFailed, OutputError
-from mapreduce.notebook import cell_traceback, name_cells, notebook_path, replaced_job, show_errors
+from mapreduce.notebook import notebook_path, replaced_job
+from mapreduce.notebook_errors import cell_traceback, name_cells, show_errors
 
 
 @pytest.fixture

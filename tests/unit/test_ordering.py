@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mapreduce.calls import read_call
 from mapreduce.dataflow.columns.batches import Lane, concat, key_series, keys_list, make_batch, values_list
 from mapreduce.dataflow.columns.keys import encode_key, normalise_key
 from mapreduce.dataflow.columns.values import encode_value
@@ -23,6 +22,7 @@ from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
 from mapreduce.dataflow.tasks.ordering import ValueOrder, ordered_chunks
 from mapreduce.errors import RecordError, SecondPassError
 from mapreduce.plan import Limits
+from mapreduce.signatures import read_call
 
 TEXT = st.text(st.characters(codec=None, categories=None), max_size=3)
 SCALAR = st.one_of(

@@ -25,18 +25,9 @@ from mapreduce.dataflow.outputs.files import FILES, TYPES_CHARS, Writing
 from mapreduce.dataflow.outputs.parts import PartWriter
 from mapreduce.dataflow.outputs.read import read_part_records
 from mapreduce.errors import JobDefinitionError, OutputError, UsageError
+from mapreduce.file_names import attempt_output_name, numbered
 from mapreduce.job import NAMED_OUTPUTS, Job
-from mapreduce.plan import (
-    AttemptId,
-    Done,
-    PartFile,
-    PartInfo,
-    TaskId,
-    TaskKind,
-    TaskOptions,
-    attempt_output_name,
-    numbered,
-)
+from mapreduce.plan import AttemptId, Done, PartFile, PartInfo, TaskId, TaskKind, TaskOptions
 from mapreduce.planner import plan
 from mapreduce.protocol import plain
 from mapreduce.protocol.messages import Source

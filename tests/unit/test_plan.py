@@ -3,19 +3,8 @@
 import pytest
 
 from mapreduce.config import CONTROL_FRAME_BYTES
-from mapreduce.plan import (
-    AttemptId,
-    Failure,
-    FailureKind,
-    Piece,
-    Split,
-    StepShape,
-    TaskId,
-    TaskKind,
-    attempt_output_name,
-    part_file_name,
-    run_file_name,
-)
+from mapreduce.file_names import attempt_output_name, part_file_name, run_file_name
+from mapreduce.plan import AttemptId, Failure, FailureKind, Piece, Split, StepShape, TaskId, TaskKind
 
 MAP = AttemptId(TaskId("job", 0, TaskKind.MAP, 3), 7)
 REDUCE = AttemptId(TaskId("job", 1, TaskKind.REDUCE, 2), 9)

@@ -18,7 +18,8 @@ from mapreduce.dataflow.columns.batches import make_batch, records_of
 from mapreduce.dataflow.inputs.find import find_inputs, plan_splits
 from mapreduce.dataflow.readers.columnar import frame_bytes
 from mapreduce.dataflow.readers.reader import reader_for
-from mapreduce.dataflow.readers.text import BadBytes, UnreadableRecord
+from mapreduce.dataflow.readers.text import BadBytes
+from mapreduce.dataflow.readers.unreadable import UnreadableRecord
 from mapreduce.dataflow.shuffle.block_file import BlockFileWriter
 from mapreduce.errors import InputChangedError, InputError, JobDefinitionError
 from mapreduce.plan import Limits, Split, TaskOptions

@@ -14,7 +14,7 @@ from mapreduce import FixedLength, Msgpack
 from mapreduce.dataflow.columns.batches import records_of
 from mapreduce.dataflow.inputs.find import find_inputs, is_whole, plan_splits
 from mapreduce.dataflow.readers.reader import reader_for
-from mapreduce.dataflow.readers.text import UnreadableRecord
+from mapreduce.dataflow.readers.unreadable import UnreadableRecord
 from mapreduce.errors import InputError, JobDefinitionError
 from mapreduce.plan import Limits, Split, TaskOptions
 

@@ -21,7 +21,7 @@ from mapreduce.dataflow.inputs.input_file import open_piece
 from mapreduce.dataflow.readers import columnar as readers_columnar
 from mapreduce.dataflow.readers.columnar import frame_bytes
 from mapreduce.dataflow.readers.reader import reader_for
-from mapreduce.dataflow.readers.text import UnreadableRecord
+from mapreduce.dataflow.readers.unreadable import UnreadableRecord
 from mapreduce.errors import InputError, JobDefinitionError
 from mapreduce.formats import Columnar
 from mapreduce.plan import TaskOptions

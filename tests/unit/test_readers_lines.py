@@ -16,7 +16,7 @@ from mapreduce.dataflow.inputs.find import find_inputs, plan_splits
 from mapreduce.dataflow.readers import text
 from mapreduce.dataflow.readers.lines import NESTED
 from mapreduce.dataflow.readers.reader import reader_for
-from mapreduce.dataflow.readers.text import UnreadableRecord
+from mapreduce.dataflow.readers.unreadable import UnreadableRecord
 from mapreduce.errors import InputError, JobDefinitionError
 from mapreduce.plan import Limits, MaxBad, TaskOptions
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from mapreduce.calls import read_call
 from mapreduce.dataflow.columns.batches import Batch, make_batch, records_of, regroup, sort_by_key
 from mapreduce.dataflow.columns.segments import CHUNK_VALUES, by_hash, by_neighbours, chunks
 from mapreduce.dataflow.context import Site
@@ -20,6 +19,7 @@ from mapreduce.dataflow.tasks.emit import Values
 from mapreduce.dataflow.tasks.reduce_task import ReduceLoop
 from mapreduce.errors import CorruptBlockError, KeyTypeError, RecordError, SecondPassError
 from mapreduce.plan import Limits
+from mapreduce.signatures import read_call
 
 SMALL = Limits(flush_records=7, sort_buffer=1 << 12, block=256, merge=1 << 12)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mapreduce.failed.resume import told
+from mapreduce.failed.outcome import told
 from mapreduce.plan import StepShape
 from mapreduce.protocol.messages import JobStatus, StepStatus
 

@@ -15,7 +15,8 @@ from mapreduce.dataflow.inputs.split_file import split_at
 from mapreduce.dataflow.saved import SAVED_S, Saved, drop_saved, save_results, size_of, sweep_saved
 from mapreduce.dataflow.saved_use import bitmap, key_of, note_result, saved_maps, take_saved
 from mapreduce.dataflow.tasks.task import TaskSetup, run_map
-from mapreduce.plan import AttemptId, Done, TaskId, TaskKind, done_file_name
+from mapreduce.file_names import done_file_name
+from mapreduce.plan import AttemptId, Done, TaskId, TaskKind
 from mapreduce.planner import plan
 from mapreduce.request import Request
 from mapreduce.travel.loader import LoadedJob

@@ -7,15 +7,8 @@ import stat
 import pytest
 
 from mapreduce.errors import UsageError
-from mapreduce.plan import (
-    AttemptId,
-    TaskId,
-    TaskKind,
-    attempt_output_name,
-    merge_folder_name,
-    part_file_name,
-    run_file_name,
-)
+from mapreduce.file_names import attempt_output_name, merge_folder_name, part_file_name, run_file_name
+from mapreduce.plan import AttemptId, TaskId, TaskKind
 from workers import scratch
 from workers.scratch import Scratch
 

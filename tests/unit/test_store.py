@@ -20,12 +20,14 @@ from hypothesis import strategies as st
 import mapreduce
 from mapreduce.dataflow.context import Site
 from mapreduce.dataflow.inputs.codecs import Codec, codec_of
+from mapreduce.dataflow.inputs.copies import copies_below
 from mapreduce.dataflow.inputs.find import find_inputs, notes, plan_splits
-from mapreduce.dataflow.inputs.input_file import copies_below, open_piece, read_on
+from mapreduce.dataflow.inputs.input_file import open_piece, read_on
 from mapreduce.dataflow.inputs.probe import check_probe, make_probe
+from mapreduce.dataflow.stores import drivers
 from mapreduce.dataflow.stores import errors as store_errors
 from mapreduce.dataflow.stores import file as store_file
-from mapreduce.dataflow.stores import store
+from mapreduce.dataflow.stores.by_fsspec import FsspecStore
 from mapreduce.dataflow.stores.errors import (
     FIRST_WAIT_S,
     LONGEST_WAIT_S,
@@ -35,15 +37,9 @@ from mapreduce.dataflow.stores.errors import (
     persistently,
     waits,
 )
+from mapreduce.dataflow.stores.store import version_of
 from mapreduce.dataflow.tasks.failures import _kind_of
-from mapreduce.errors import (
-    DiskFullError,
-    InputChangedError,
-    InputError,
-    JobFailed,
-    StoreError,
-    StoreUnavailable,
-)
+from mapreduce.errors import DiskFullError, InputChangedError, InputError, JobFailed, StoreError, StoreUnavailable
 from mapreduce.formats import Text
 from mapreduce.plan import Failure, FailureKind, Piece
 from mapreduce.urls import is_url, join, settled, whole_place
@@ -118,9 +114,9 @@ def test_secrets_in_urls_are_not_logged(no_pauses, caplog):
 def test_a_missing_driver_is_named():
     """What is to be installed is said for schemes that have an extra, and for others."""
     with pytest.raises(StoreError, match=r"pip install 'mapreduce-engine\[gs\]', here and on every worker"):
-        store.store_of("gs://bucket/x")
+        drivers.store_of("gs://bucket/x")
     with pytest.raises(StoreError, match="no driver for nonsense:// URLs"):
-        store.store_of("nonsense://x")
+        drivers.store_of("nonsense://x")
 
 
 # ---------------------------------------------------------------------------------------------------------- errors
@@ -343,7 +339,7 @@ def test_a_version_changes_with_the_content(memory):
     assert find_inputs(["memory://b/x/a"])[0].version != alone.version
     assert 0 <= alone.version < 1 << 63
     tagged = [{"ETag": tag, "size": 3} for tag in ('"x"', "x", 'W/"x"', "y")]
-    assert [store.version_of(one) == store.version_of(tagged[0]) for one in tagged] == [True, True, True, False]
+    assert [version_of(one) == version_of(tagged[0]) for one in tagged] == [True, True, True, False]
 
 
 # --------------------------------------------------------------------------------------------------------- reading
@@ -379,9 +375,9 @@ def test_reading_on_asks_for_large_ranges_once(memory, monkeypatch):
     content = random.Random(1).randbytes(100_000)
     memory.pipe_file("/b/r", content)
     asked = []
-    real = store.FsspecStore.read
+    real = FsspecStore.read
     monkeypatch.setattr(
-        store.FsspecStore,
+        FsspecStore,
         "read",
         lambda self, url, start, size: asked.append((start, size)) or real(self, url, start, size),
     )
@@ -583,11 +579,11 @@ def test_a_full_disk_is_no_fault_of_the_input(memory, monkeypatch):
 
 def test_stores_after_a_fork(memory):
     """A process that is forked sets its drivers up anew: most cannot be used on both sides of a fork."""
-    found = store.store_of("memory://b/x")
-    assert store.store_of("memory://b/y") is found
+    found = drivers.store_of("memory://b/x")
+    assert drivers.store_of("memory://b/y") is found
     child = os.fork()
     if not child:
-        os._exit(store.store_of("memory://b/x") is found)
+        os._exit(drivers.store_of("memory://b/x") is found)
     assert os.waitpid(child, 0)[1] == 0
 
 
@@ -595,7 +591,7 @@ def test_what_a_job_failed_of_is_told(memory, monkeypatch, caplog):
     """A store that goes away takes the cleaning up with it, not the failure: that is told, and the rest is logged."""
 
     def fails(_line):
-        monkeypatch.setattr(store.FsspecStore, "below", refuse)
+        monkeypatch.setattr(FsspecStore, "below", refuse)
         raise ValueError("mine")
 
     def refuse(_self, url):
@@ -610,4 +606,4 @@ def test_what_a_job_failed_of_is_told(memory, monkeypatch, caplog):
 def test_nothing_is_written_to_a_web_server():
     """An output there is refused by name."""
     with pytest.raises(StoreError, match="web servers are for inputs"):
-        store.store_of("http://127.0.0.1:1/out").write("http://127.0.0.1:1/out", b"")
+        drivers.store_of("http://127.0.0.1:1/out").write("http://127.0.0.1:1/out", b"")

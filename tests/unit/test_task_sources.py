@@ -7,7 +7,8 @@ from mapreduce.dataflow.shuffle.block_file import BlockFileWriter, read_blocks, 
 from mapreduce.dataflow.shuffle.ranges import share_of
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
 from mapreduce.errors import InputLostError
-from mapreduce.plan import EVERY_PART, AttemptId, Done, Limits, TaskId, TaskKind, part_file_name, run_file_name
+from mapreduce.file_names import part_file_name, run_file_name
+from mapreduce.plan import EVERY_PART, AttemptId, Done, Limits, TaskId, TaskKind
 from mapreduce.protocol import plain
 from mapreduce.protocol.messages import Results, Source
 from workers.shuffle_fetch import FetchMachine, Wanted

@@ -10,10 +10,10 @@ import pytest
 
 import mapreduce
 from mapreduce.aggregators import Sum
-from mapreduce.calls import read_call
 from mapreduce.config import FAILURE_TEXT_CHARS
 from mapreduce.errors import JobDefinitionError, MapReduceError
 from mapreduce.project import is_engine_file
+from mapreduce.signatures import read_call
 from mapreduce.targets import load_job
 from mapreduce.tracebacks import user_traceback
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isfinite
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mapreduce.dataflow.bad.at_work import AtWork, Story
 from mapreduce.dataflow.bad.file import LISTED, Aside, AsideInMemory, BadRecord
 from mapreduce.dataflow.columns.batches import Batch, make_batch
 from mapreduce.dataflow.context import Context, shorten
-from mapreduce.dataflow.readers.records import PutAside
-from mapreduce.dataflow.readers.text import UnreadableRecord
+from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord
 from mapreduce.dataflow.tasks.emit import weight
 from mapreduce.dataflow.tasks.failures import failure_of
 from mapreduce.dataflow.tasks.named_outputs import HELD_BYTES
@@ -36,36 +36,6 @@ PARTS = 32  # of a batch or frame in which a process died: a million rows are do
 Check = tuple[str, Callable[[Batch], Any]]  # the role of a user's function that sees pairs later, and a try of it
 
 H = TypeVar("H")
-
-
-@dataclass(slots=True)
-class Story:
-    """What is known of a record, or group, that failed: who was at work on it, where it is, what it was."""
-
-    function: str
-    role: str
-    path: str | None = None
-    offset: int | None = None
-    key: str | None = None
-    content: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class AtWork:
-    """What the user's function is about to see: `count` records from the `ordinal`-th on, and the story of the first.
-
-    Ordinals count the records (or groups) of an attempt from 0 on; see also `series`.
-    """
-
-    ordinal: int
-    count: int
-    story: Callable[[], Story]
-
-    def told(self) -> tuple[str, str, str | None, int | None, str | None, str | None]:
-        """What is told of the first: function, its role, path, offset, key, and the record, shortened."""
-        story = self.story()
-        shown = None if story.content is None else shorten(story.content)
-        return story.function, story.role, story.path, story.offset, story.key, shown
 
 
 class Care:

@@ -24,8 +24,9 @@ from mapreduce.dataflow.disk import sync_file, sync_folder
 from mapreduce.dataflow.manifest.attempts import deliver_bad, private_folder
 from mapreduce.dataflow.manifest.disk import unwritable
 from mapreduce.errors import RecordError
-from mapreduce.max_bad import KINDS, OTHERS, is_too_many, too_many
-from mapreduce.plan import AttemptId, Failure, TaskOptions, bad_file_name
+from mapreduce.file_names import bad_file_name
+from mapreduce.max_bad import KINDS, OTHERS, TooManyBad, is_too_many, too_many
+from mapreduce.plan import AttemptId, Failure, TaskOptions
 
 if TYPE_CHECKING:
     from mapreduce.dataflow.tasks.setup import TaskSetup
@@ -38,14 +39,6 @@ MEMORY_BYTES = 16 << 20  # of those of a table that every process holds: the tab
 _TEXTUAL = (date, time, timedelta, Decimal, UUID)  # whose text says all
 LISTED = 100  # values of a group that are shown: its reducer may have failed over millions
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in reprs of objects: another at each run
-
-
-class TooManyBad(RecordError):
-    """A task alone has more bad records than its job may. `failure` is what is to be told."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
 
 
 @dataclass(frozen=True, slots=True)

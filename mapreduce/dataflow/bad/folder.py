@@ -15,8 +15,9 @@ from typing import Any
 from mapreduce.dataflow.manifest.disk import Disk
 from mapreduce.dataflow.manifest.file import JOB_FILE, PART, read_bytes, temporary_folder
 from mapreduce.errors import InputLostError, OutputError
+from mapreduce.file_names import bad_file_name
 from mapreduce.max_bad import BAD_FOLDER
-from mapreduce.plan import AttemptId, TaskKind, TaskOptions, bad_file_name
+from mapreduce.plan import AttemptId, TaskKind, TaskOptions
 from mapreduce.urls import is_url, join
 
 ENDING = ".jsonl"
@@ -113,7 +114,7 @@ def read_bad(output: str | Path) -> Iterator[dict[str, Any]]:
 
 def _read_from_store(folder: str) -> Iterator[dict[str, Any]]:
     from mapreduce.dataflow.manifest.attempts import downloaded  # noqa: PLC0415 - as above
-    from mapreduce.dataflow.stores.store import store_of  # noqa: PLC0415 - only for outputs in stores
+    from mapreduce.dataflow.stores.drivers import store_of  # noqa: PLC0415 - only for outputs in stores
 
     data = store_of(folder).read_small(join(folder, JOB_FILE))
     try:

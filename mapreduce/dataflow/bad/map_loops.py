@@ -12,7 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from mapreduce.dataflow.bad.care import Care, Check, Story, end
+from mapreduce.dataflow.bad.at_work import Story
+from mapreduce.dataflow.bad.care import Care, Check, end
 from mapreduce.dataflow.columns.batches import Batch
 from mapreduce.dataflow.columns.frames import COLUMNS, batches_of
 from mapreduce.dataflow.context import shorten

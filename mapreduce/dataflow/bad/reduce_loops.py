@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from mapreduce.aggregators import Aggregator
-from mapreduce.dataflow.bad.care import Care, Story, end, listed
+from mapreduce.dataflow.bad.at_work import Story
+from mapreduce.dataflow.bad.care import Care, end, listed
 from mapreduce.dataflow.bad.file import LISTED
 from mapreduce.dataflow.columns.batches import Batch, concat, encode_keys, keys_list, values_list
 from mapreduce.dataflow.columns.frames import batches_of

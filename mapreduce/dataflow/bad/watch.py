@@ -11,7 +11,8 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from mapreduce.dataflow.bad.care import AtWork, Story, marked
+from mapreduce.dataflow.bad.at_work import AtWork, Story
+from mapreduce.dataflow.bad.care import marked
 from mapreduce.dataflow.bad.series import COMBINING, FOLDING, TABLE
 from mapreduce.dataflow.columns.batches import keys_list
 from mapreduce.dataflow.context import Context, shorten

@@ -8,16 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
 
 from mapreduce.errors import InputChangedError, InputError
 from mapreduce.plan import Piece
 from mapreduce.urls import is_url
-
-# Where copies of files of stores are made; None for the system's own place for temporary files.
-copies_folder: ContextVar[Path | None] = ContextVar("copies_folder", default=None)
 
 
 class OpenFile(Protocol):
@@ -51,16 +47,6 @@ class LocalFile:
     def local_path(self, ranges: Sequence[range] | None = None) -> str:  # noqa: ARG002 - it has all bytes
         """Give the file's own path."""
         return self._path
-
-
-@contextmanager
-def copies_below(folder: Path) -> Iterator[None]:
-    """Have copies of files made below a folder that goes away with the job, should this process be killed."""
-    token = copies_folder.set(folder)
-    try:
-        yield
-    finally:
-        copies_folder.reset(token)
 
 
 def read_on(file: OpenFile) -> Callable[[int], bytes]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mapreduce.dataflow.inputs.find import InputFile
 from mapreduce.dataflow.manifest.file import TEMPORARY, temporary_folder
-from mapreduce.dataflow.stores.store import store_of
+from mapreduce.dataflow.stores.drivers import store_of
 from mapreduce.errors import InputError, OutputError
 from mapreduce.plan import Probe, ProbeFile
 from mapreduce.urls import MEMORY, is_url, join, scheme_of

@@ -16,12 +16,14 @@ from pathlib import Path
 import xxhash
 
 from mapreduce.dataflow.disk import file_checksum
-from mapreduce.dataflow.inputs.input_file import copies_folder
+from mapreduce.dataflow.inputs.copies import copies_folder
 from mapreduce.dataflow.manifest.file import TEMPORARY, Manifest, object_name, temporary_folder
 from mapreduce.dataflow.manifest.in_store import check_reserved
-from mapreduce.dataflow.stores.store import Store, store_of
+from mapreduce.dataflow.stores.drivers import store_of
+from mapreduce.dataflow.stores.store import Store
 from mapreduce.errors import DiskFullError, OutputError
-from mapreduce.plan import AttemptId, PartInfo, TaskOptions, attempt_output_name, bad_file_name
+from mapreduce.file_names import attempt_output_name, bad_file_name
+from mapreduce.plan import AttemptId, PartInfo, TaskOptions
 from mapreduce.urls import is_url, join
 
 COPY_BYTES = 8 << 20  # of one request when an object is read as a whole

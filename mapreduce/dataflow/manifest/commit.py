@@ -27,7 +27,8 @@ from mapreduce.dataflow.manifest.file import (
     temporary_folder,
 )
 from mapreduce.dataflow.manifest.parts import Granted, Output, Part, manifest_bytes, outputs_of, warnings_of
-from mapreduce.dataflow.manifest.reserve import REPLACED_FILE, Replaced, read_replaced
+from mapreduce.dataflow.manifest.reservation import REPLACED_FILE, Replaced
+from mapreduce.dataflow.manifest.reserve import read_replaced
 from mapreduce.errors import InputLostError, OutputError
 from mapreduce.plan import AttemptId, PartFile, TaskOptions
 from mapreduce.urls import is_url

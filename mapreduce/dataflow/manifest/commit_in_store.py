@@ -22,7 +22,7 @@ import xxhash
 
 from mapreduce.dataflow.bad.folder import GrantedBad, bad_names
 from mapreduce.dataflow.disk import file_checksum
-from mapreduce.dataflow.inputs.input_file import copies_folder
+from mapreduce.dataflow.inputs.copies import copies_folder
 from mapreduce.dataflow.manifest.attempts import COPY_BYTES, copy_to, downloaded, pieces_of
 from mapreduce.dataflow.manifest.file import JOB_FILE, MANIFEST, PART
 from mapreduce.dataflow.manifest.in_store import (
@@ -37,11 +37,13 @@ from mapreduce.dataflow.manifest.in_store import (
     temporary_place,
 )
 from mapreduce.dataflow.manifest.parts import Granted, Output, Part, manifest_bytes, outputs_of, warnings_of
-from mapreduce.dataflow.manifest.reserve import REPLACED_FILE, Replaced
-from mapreduce.dataflow.stores.store import Store, at_once, store_of
+from mapreduce.dataflow.manifest.reservation import REPLACED_FILE, Replaced
+from mapreduce.dataflow.stores.drivers import store_of
+from mapreduce.dataflow.stores.store import Store, at_once
 from mapreduce.errors import InputLostError, OutputError
+from mapreduce.file_names import bad_file_name
 from mapreduce.max_bad import BAD_FOLDER
-from mapreduce.plan import TaskOptions, bad_file_name
+from mapreduce.plan import TaskOptions
 from mapreduce.urls import join
 
 COMMITS = 3  # times that it is begun: two attempts may meet, and the second finds what the first has written

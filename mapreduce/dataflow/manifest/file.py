@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mapreduce.errors import OutputError
+from mapreduce.file_names import numbered
 from mapreduce.output_formats import ENDING, ending_of
-from mapreduce.plan import OUTPUT_NAME, AttemptId, TaskOptions, numbered
+from mapreduce.plan import OUTPUT_NAME, AttemptId, TaskOptions
 from mapreduce.urls import join, place
 
 MANIFEST = "_SUCCESS"
@@ -123,7 +124,7 @@ def read_manifest(output: str | Path) -> Manifest:
 def _read_from(folder: Path | str) -> bytes | None:
     if isinstance(folder, Path):
         return read_bytes(folder / MANIFEST)
-    from mapreduce.dataflow.stores.store import store_of  # noqa: PLC0415 - only for outputs in stores
+    from mapreduce.dataflow.stores.drivers import store_of  # noqa: PLC0415 - only for outputs in stores
 
     return store_of(folder).read_small(join(folder, MANIFEST))
 

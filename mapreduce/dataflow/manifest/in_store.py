@@ -24,8 +24,9 @@ from mapreduce.dataflow.manifest.file import (
     is_object_of,
     parse_manifest,
 )
-from mapreduce.dataflow.manifest.reserve import REPLACED_FILE, RESERVED_FILE, Replaced, Reserved, occupied
-from mapreduce.dataflow.stores.store import Store, at_once, store_of
+from mapreduce.dataflow.manifest.reservation import REPLACED_FILE, RESERVED_FILE, Replaced, Reserved, occupied
+from mapreduce.dataflow.stores.drivers import store_of
+from mapreduce.dataflow.stores.store import Store, at_once
 from mapreduce.errors import OutputError
 from mapreduce.max_bad import BAD_FOLDER
 from mapreduce.urls import join

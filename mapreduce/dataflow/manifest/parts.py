@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from mapreduce.dataflow.manifest.file import Manifest, ManifestFile, object_name, part_name, temporary_folder
 from mapreduce.errors import MapReduceError
-from mapreduce.plan import AttemptId, PartFile, PartInfo, TaskOptions, attempt_output_name
+from mapreduce.file_names import attempt_output_name
+from mapreduce.plan import AttemptId, PartFile, PartInfo, TaskOptions
 from mapreduce.urls import is_url
 
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import shlex
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from mapreduce.dataflow.manifest.disk import NOT_EMPTY, Disk, unwritable
@@ -27,32 +26,12 @@ from mapreduce.dataflow.manifest.file import (
     read_bytes,
     temporary_folder,
 )
+from mapreduce.dataflow.manifest.reservation import REPLACED_FILE, RESERVED_FILE, Replaced, Reserved, occupied
 from mapreduce.errors import MapReduceError, OutputError
 from mapreduce.max_bad import BAD_FOLDER
 from mapreduce.urls import is_url
 
-RESERVED_FILE = "_reserved"
-REPLACED_FILE = "_replaced"
-
 log = logging.getLogger("mapreduce.output")
-
-
-@dataclass(frozen=True, slots=True)
-class Reserved:
-    """What a job found and made when it reserved its output: the folders it made, and its named outputs."""
-
-    made: list[str]
-    overwrite: bool
-    outputs: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Replaced:
-    """What a commit replaces: the named outputs of the old manifest, their manifests, and the old `_job.json`."""
-
-    outputs: list[str]
-    manifests: dict[str, str]
-    job_file: str | None
 
 
 def read_replaced(temporary: Path) -> Replaced | None:
@@ -134,23 +113,6 @@ def _refuse_strangers(folder: Path, name: str) -> None:
             f"the folder {folder}, where the job's output {name!r} goes, holds {strange[0]}, which no job wrote: name "
             "another output folder"
         )
-
-
-def occupied(folder: Path | str, ours: Sequence[str], strange: Sequence[str]) -> str:
-    """Say what is in the way, and what to do. Never to remove a folder with files that no job wrote."""
-    if strange:
-        return f"the output folder {folder} is not empty (it holds {strange[0]}): name another folder"
-    if all(name.startswith(TEMPORARY) for name in ours):
-        job = ours[0].removeprefix(TEMPORARY).rstrip("/")
-        how = f"this one (rm -r {shlex.quote(str(folder))})" if isinstance(folder, Path) else "what is in this one"
-        return (
-            f"the output folder {folder} is that of the job {job}, which is running or has died before its end: name "
-            f"another folder, or, if nothing runs there, remove {how}"
-        )
-    return (
-        f"the output folder {folder} holds another job's output: name another, remove this one, or say --overwrite "
-        "(from Python: overwrite=True)"
-    )
 
 
 # --------------------------------------------------------------------------------------------------- cleaning up

@@ -19,7 +19,8 @@ import xxhash
 from mapreduce.dataflow.inputs.codecs import Codec
 from mapreduce.dataflow.outputs.compress import compressor
 from mapreduce.errors import OutputError
-from mapreduce.plan import PartFile, TaskOptions, numbered
+from mapreduce.file_names import numbered
+from mapreduce.plan import PartFile, TaskOptions
 
 FEED_BYTES = 256 << 10  # of content, given to a compressor at a time: two blocks of zstd's
 FILES = 1000  # of all parts of an attempt: with their sums of 40 bytes each they fit a control frame

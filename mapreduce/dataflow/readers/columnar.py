@@ -21,7 +21,7 @@ from mapreduce.dataflow.columns.batches import OFFSET_BYTES, VIEW_BYTES, Batch, 
 from mapreduce.dataflow.columns.frames import FRAME_BYTES
 from mapreduce.dataflow.inputs.input_file import OpenFile, open_piece
 from mapreduce.dataflow.readers.records import Frame, Records, in_file, numbered
-from mapreduce.dataflow.readers.text import UnreadableRecord
+from mapreduce.dataflow.readers.unreadable import UnreadableRecord
 from mapreduce.errors import InputError
 from mapreduce.plan import Piece, Split
 

@@ -22,8 +22,9 @@ from mapreduce.dataflow.columns.frames import FRAME_BYTES
 from mapreduce.dataflow.context import Place, shorten
 from mapreduce.dataflow.inputs.encoding import BAD_MARK, find_encoding
 from mapreduce.dataflow.readers.csv_lines import EachLine, Lines
-from mapreduce.dataflow.readers.records import Frame, PutAside, Records, refuse
-from mapreduce.dataflow.readers.text import LineBlock, TextReader, UnreadableRecord
+from mapreduce.dataflow.readers.records import Frame, Records
+from mapreduce.dataflow.readers.text import LineBlock, TextReader
+from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord, refuse
 from mapreduce.formats import Csv
 from mapreduce.plan import Limits, Piece, Split, TaskOptions
 

@@ -16,8 +16,9 @@ import polars as pl
 from mapreduce.dataflow.columns.batches import Batch, make_batch
 from mapreduce.dataflow.columns.frames import FRAME_BYTES
 from mapreduce.dataflow.context import Place, shorten
-from mapreduce.dataflow.readers.records import Frame, PutAside, Records, refuse
-from mapreduce.dataflow.readers.text import LineBlock, TextReader, UnreadableRecord
+from mapreduce.dataflow.readers.records import Frame, Records
+from mapreduce.dataflow.readers.text import LineBlock, TextReader
+from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord, refuse
 from mapreduce.plan import Piece, Split, TaskOptions
 
 NESTED = 512  # levels of a document: Python's own limit, 1,000, counts the levels of whatever calls it too

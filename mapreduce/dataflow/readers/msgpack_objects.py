@@ -18,8 +18,8 @@ from mapreduce.dataflow.columns.frames import FRAME_BYTES
 from mapreduce.dataflow.context import Place
 from mapreduce.dataflow.inputs.codecs import unpacked
 from mapreduce.dataflow.inputs.input_file import open_piece, read_on
-from mapreduce.dataflow.readers.records import Frame, PutAside, Records, refuse
-from mapreduce.dataflow.readers.text import UnreadableRecord
+from mapreduce.dataflow.readers.records import Frame, Records
+from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord, refuse
 from mapreduce.errors import JobDefinitionError
 from mapreduce.formats import NO_FRAMES
 from mapreduce.plan import Piece, Split, TaskOptions

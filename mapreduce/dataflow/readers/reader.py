@@ -23,8 +23,9 @@ from mapreduce.dataflow.readers.fixed import FixedLengthReader
 from mapreduce.dataflow.readers.lines import JsonLinesReader, LinesReader
 from mapreduce.dataflow.readers.msgpack_objects import MsgpackReader
 from mapreduce.dataflow.readers.parquet import ParquetReader
-from mapreduce.dataflow.readers.records import Frame, PutAside, Records, in_file, of_pairs, refuse
-from mapreduce.dataflow.readers.text import TextReader, UnreadableRecord
+from mapreduce.dataflow.readers.records import Frame, Records, in_file, of_pairs
+from mapreduce.dataflow.readers.text import TextReader
+from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord, refuse
 from mapreduce.dataflow.shuffle.block_file import Slice, read_blocks, read_index
 from mapreduce.errors import CorruptBlockError, InputError
 from mapreduce.formats import Arrow, Csv, Files, FixedLength, Format, JsonLines, Msgpack, Parquet

@@ -12,25 +12,6 @@ from mapreduce.dataflow.context import Place, shorten
 if TYPE_CHECKING:
     import polars as pl
 
-    from mapreduce.dataflow.readers.text import UnreadableRecord
-
-# What a reader calls with each record that is none, in place of raising it, where bad records are put aside. A reader
-# takes it as `aside`, None where the first such record ends the attempt, and hands it to `refuse`. Only for damage of
-# one record, behind which reading goes on safely: what ends a file (a cut off gzip, a quote never closed) is raised.
-PutAside = Callable[["UnreadableRecord"], None]
-
-
-def refuse(aside: PutAside | None, error: UnreadableRecord) -> None:
-    """Put a record aside that the format cannot take; raises `error` where none is put aside.
-
-    The error says all that is told of the record: its place and message, its `kind` (a few words, the same for all
-    records with this fault: "no JSON"), and its `content` as far as it is known, bytes where it is no text. To be
-    called in the order of the file, before the records that come behind it in the same block are given.
-    """
-    if aside is None:
-        raise error
-    aside(error)
-
 
 @dataclass(slots=True)
 class Records:

@@ -21,8 +21,8 @@ from mapreduce.dataflow.inputs.codecs import Codec, codec_of, decompressed
 from mapreduce.dataflow.inputs.encoding import BAD_MARK, MARK_HANDLER, Encoding, check_error_mode, find_encoding
 from mapreduce.dataflow.inputs.input_file import OpenFile, open_piece, read_on
 from mapreduce.dataflow.readers.cut_lines import LongLineError, cut_at_newlines
-from mapreduce.dataflow.readers.records import PutAside
-from mapreduce.errors import InputError, RecordError
+from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord
+from mapreduce.errors import InputError
 from mapreduce.plan import Limits, Piece, Split
 
 DECODE_BYTES = 128 << 10  # decoded at a time at most: with its lines it stays in the processor's cache (measured)
@@ -30,25 +30,7 @@ PAST_END_BYTES = 4 << 10  # read beyond a range for its last line: a line is rar
 LINE_BYTES = 256 << 20  # of one line: some kilobytes may unpack to billions of bytes without a newline
 _MARK = "\ufeff"  # a decoded byte-order mark
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")  # of a stateful encoding: their newline is this byte
-UNREADABLE = "not in the input's format"  # the kind of records that are not told apart any further
 _DTYPES = {(1, False): "u1", (2, False): "<u2", (2, True): ">u2", (4, False): "<u4", (4, True): ">u4"}
-
-
-class UnreadableRecord(RecordError):
-    """A record that is not what the input's format says. `path` and `offset` (decompressed) say where it begins.
-
-    `kind` says in a few words what is wrong, alike for all records with the same fault; `content` is the record as far
-    as it is known, bytes where it is no text.
-    """
-
-    def __init__(
-        self, path: str, offset: int | None, message: str, *, kind: str = UNREADABLE, content: str | bytes | None = None
-    ) -> None:
-        super().__init__(message)
-        self.path = path
-        self.offset = offset
-        self.kind = kind
-        self.content = content
 
 
 class BadBytes(UnreadableRecord):

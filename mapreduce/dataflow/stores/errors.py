@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from mapreduce.errors import StoreError, StoreUnavailable, without_secrets
+from mapreduce.errors import StoreError, StoreUnavailable
+from mapreduce.secret_urls import without_secrets
 
 log = logging.getLogger("mapreduce.store")
 

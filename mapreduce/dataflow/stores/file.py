@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mapreduce.dataflow.disk import DISK_ERRORS
-from mapreduce.dataflow.inputs.input_file import copies_folder
+from mapreduce.dataflow.inputs.copies import copies_folder
+from mapreduce.dataflow.stores.drivers import store_of
 from mapreduce.dataflow.stores.errors import ShortRead
-from mapreduce.dataflow.stores.store import Facts, Store, at_once, store_of
+from mapreduce.dataflow.stores.store import Facts, Store, at_once
 from mapreduce.dataflow.stores.web import HttpStore
 from mapreduce.errors import DiskFullError, InputChangedError, InputError, StoreError, StoreUnavailable
 from mapreduce.plan import Piece

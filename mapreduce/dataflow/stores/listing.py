@@ -12,7 +12,8 @@ import glob
 from collections.abc import Iterator, Sequence
 
 from mapreduce.dataflow.manifest.file import MANIFEST, PART, TEMPORARY, Manifest, parse_manifest
-from mapreduce.dataflow.stores.store import Facts, Store, store_of
+from mapreduce.dataflow.stores.drivers import store_of
+from mapreduce.dataflow.stores.store import Facts, Store
 from mapreduce.errors import InputError
 from mapreduce.urls import WEB, join, scheme_of
 

@@ -9,8 +9,9 @@ from concurrent.futures import wait
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mapreduce.dataflow.stores.by_fsspec import FsspecStore
 from mapreduce.dataflow.stores.errors import ShortRead, persistently, status_of
-from mapreduce.dataflow.stores.store import Facts, FsspecStore, Small, version_of
+from mapreduce.dataflow.stores.store import Facts, Small, version_of
 from mapreduce.errors import StoreError
 from mapreduce.urls import join
 

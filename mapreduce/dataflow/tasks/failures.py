@@ -5,12 +5,12 @@ from __future__ import annotations
 import traceback
 
 from mapreduce.config import FAILURE_TEXT_CHARS
-from mapreduce.dataflow.bad.file import TooManyBad
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.disk import DISK_ERRORS
-from mapreduce.dataflow.readers.text import UnreadableRecord
+from mapreduce.dataflow.readers.unreadable import UnreadableRecord
 from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.errors import DiskFullError, InputLostError, MapReduceError, RecordError, StoreUnavailable
+from mapreduce.max_bad import TooManyBad
 from mapreduce.plan import Failure, FailureKind
 from mapreduce.tracebacks import raised_by_user, user_traceback
 

@@ -13,7 +13,8 @@ from mapreduce.dataflow.bad.file import AsideInMemory
 from mapreduce.dataflow.bad.map_loops import CarefulFramesLoop, CarefulMapLoop
 from mapreduce.dataflow.bad.watch import WatchedCombiner, WatchedFold, watch_table
 from mapreduce.dataflow.context import Context
-from mapreduce.dataflow.readers.records import PutAside, batched
+from mapreduce.dataflow.readers.records import batched
+from mapreduce.dataflow.readers.unreadable import PutAside
 from mapreduce.dataflow.shuffle.block_file import Slice
 from mapreduce.dataflow.tasks.broadcast import BROADCAST, BroadcastSink, Collected, Loaded, Table
 from mapreduce.dataflow.tasks.combine import Combiner, FrameCombiner

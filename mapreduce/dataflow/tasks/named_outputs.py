@@ -19,7 +19,8 @@ from mapreduce.dataflow.outputs.files import Writing
 from mapreduce.dataflow.outputs.parts import PartWriter, pickled_result
 from mapreduce.dataflow.tasks.emit import CHUNK_BYTES, CHUNK_RECORDS, weight
 from mapreduce.errors import KeyTypeError, RecordError, ValueTypeError
-from mapreduce.plan import AttemptId, PartInfo, TaskOptions, attempt_output_name
+from mapreduce.file_names import attempt_output_name
+from mapreduce.plan import AttemptId, PartInfo, TaskOptions
 
 HELD_BYTES = 64 << 20  # that one record writes, held until it is through: as large as a sort buffer
 

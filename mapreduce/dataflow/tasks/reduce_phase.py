@@ -24,8 +24,9 @@ from mapreduce.dataflow.tasks.ordering import ordered_chunks
 from mapreduce.dataflow.tasks.reduce_task import FoldLoop, ReduceLoop
 from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.dataflow.tasks.sinks import Sink
+from mapreduce.file_names import merge_folder_name
 from mapreduce.joins import Join
-from mapreduce.plan import Limits, merge_folder_name
+from mapreduce.plan import Limits
 
 Sides = Sequence[Sequence[Slice]]
 

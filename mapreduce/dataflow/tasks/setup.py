@@ -16,8 +16,8 @@ from mapreduce.formats import Records
 from mapreduce.plan import AttemptId, Split, TaskOptions
 
 if TYPE_CHECKING:
-    from mapreduce.dataflow.bad.care import AtWork
-    from mapreduce.dataflow.readers.records import PutAside
+    from mapreduce.dataflow.bad.at_work import AtWork
+    from mapreduce.dataflow.readers.unreadable import PutAside
     from mapreduce.job import StepPlan
     from mapreduce.travel.loader import LoadedJob
 

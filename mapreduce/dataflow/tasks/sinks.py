@@ -25,7 +25,8 @@ from mapreduce.dataflow.shuffle.block_file import DIGEST_BYTES, BlockFileWriter
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
 from mapreduce.dataflow.tasks.fold import Fold, Partials
 from mapreduce.dataflow.tasks.named_outputs import NamedOutputs
-from mapreduce.plan import AttemptId, PartInfo, TaskOptions, attempt_output_name, part_file_name, run_file_name
+from mapreduce.file_names import attempt_output_name, part_file_name, run_file_name
+from mapreduce.plan import AttemptId, PartInfo, TaskOptions
 
 if TYPE_CHECKING:
     from mapreduce.dataflow.tasks.placement import Placement

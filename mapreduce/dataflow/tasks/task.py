@@ -16,7 +16,7 @@ from typing import Protocol
 from mapreduce.dataflow.bad.care import Care, with_care
 from mapreduce.dataflow.bad.folder import GrantedBad, bad_facts
 from mapreduce.dataflow.context import Context
-from mapreduce.dataflow.inputs.input_file import copies_below
+from mapreduce.dataflow.inputs.copies import copies_below
 from mapreduce.dataflow.manifest.folder import Granted, commit_job
 from mapreduce.dataflow.saved_use import note_result
 from mapreduce.dataflow.shuffle.block_file import Slice
