@@ -1,0 +1,11 @@
+import polars as pl
+
+from mapreduce import Job, Sum
+
+
+def mapper(frame):
+    words = frame.select(key=pl.col("value").str.split(" ").explode())
+    return words.group_by("key").agg(value=pl.len())
+
+
+job = Job(mapper, frames=True, reducer=Sum())

@@ -1,0 +1,3 @@
+from mapreduce import Count, Job
+
+job = Job(keys=str.split, reducer=Count())

@@ -1,0 +1,26 @@
+import multiprocessing
+from collections import Counter
+
+import arguments
+import pieces
+
+
+def count(piece):
+    counts = Counter()
+    for line in pieces.lines(*piece).decode().splitlines():
+        counts.update(line.split())
+    return counts
+
+
+def main():
+    asked = arguments.parse()
+    total = Counter()
+    with multiprocessing.Pool(asked.processes) as pool:
+        for counts in pool.imap_unordered(count, pieces.pieces(asked.inputs)):
+            total.update(counts)
+    with open(asked.output, "w", encoding="utf-8") as file:
+        file.writelines(f"{word}\t{total[word]}\n" for word in sorted(total))
+
+
+if __name__ == "__main__":
+    main()
