@@ -6,20 +6,23 @@ import contextlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from mapreduce.check.budget import Budget
 from mapreduce.check.other import OtherProcess
-from mapreduce.check.sample import Sample, SampledInput, take_sample
+from mapreduce.check.sample import Sample, SampledInput, take_all, take_sample
 from mapreduce.check.trial import Outcome, TrialPlan, Watched, run_trial
 from mapreduce.dataflow.inputs.split_file import split_at
 from mapreduce.dataflow.readers.reader import Reader
 from mapreduce.dataflow.readers.unreadable import UnreadableRecord
 from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.job import Job
+from mapreduce.max_bad import MOST
 from mapreduce.output_formats import RECORDS
-from mapreduce.plan import AttemptId, Split, TaskId, TaskKind, TaskOptions
+from mapreduce.plan import AttemptId, MaxBad, Split, TaskId, TaskKind, TaskOptions
 from mapreduce.planner import Planned, shapes_of
 from mapreduce.travel.loader import LoadedJob
 from mapreduce.travel.side_files import extract_files, travelled_files
@@ -29,11 +32,15 @@ READ_BYTES = 64 << 10  # of a file at a time: a sample has few records, and a me
 
 
 class Bench:
-    """A planned job with what its trials need. `folder` is for it alone, and goes away with its owner."""
+    """A planned job with what its trials need. `folder` is for it alone, and goes away with its owner.
+
+    `budget` is the time that all of them may take; trials here note what they take of it.
+    """
 
     def __init__(self, planned: Planned, folder: Path) -> None:
         """Unpack the files that travel with the job."""
         self.planned = planned
+        self.budget = Budget()
         self._folder = folder
         self._files = folder / "files"
         self._made = 0
@@ -52,6 +59,8 @@ class Bench:
             part_size=None,
             origin={},
             identities=(),
+            # A trial puts aside what it meets, and whether that is too much is judged by all of the input.
+            max_bad=None if planned.options.max_bad is None else MaxBad(MOST),
             limits=replace(planned.options.limits, read=READ_BYTES),
         )
         self.loaded = LoadedJob(planned.job, planned.params, options, files)
@@ -72,34 +81,53 @@ class Bench:
         """The splits of each input that map tasks read."""
         return self.splits[:-1] if self.job.resolved[0].broadcasts else self.splits
 
+    @property
+    def input_bytes(self) -> int:
+        """The bytes of the inputs that map tasks read."""
+        return sum(split.size for splits in self.mapped for split in splits)
+
     def sample(self, records: int) -> Sample:
         """Take a sample of about so many records. Raises as `take_sample`; none is put aside."""
+        return take_sample(self._inputs(), records)
+
+    def whole_sample(self) -> Sample:
+        """All of the input, in the tasks of the run. Raises as `take_sample`."""
+        return take_all(self._inputs())
+
+    def _inputs(self) -> list[SampledInput]:
         setup = TaskSetup(self.loaded, AttemptId(TaskId(self.options.job, 0, TaskKind.MAP, 0), 1), self._folder)
 
         def reader(split: Split) -> Reader:
             return setup.reader(split, None if self.options.max_bad is None else _put_aside)
 
         plans = self.job.resolved[0].inputs
-        inputs = [
+        return [
             SampledInput(number, splits, reader, frames=plans[number].frames)
             for number, splits in enumerate(self.mapped)
         ]
-        return take_sample(inputs, records)
 
     def plan(self, sample: Sample, *, reducers: int = REDUCERS) -> TrialPlan:
         """The trial of a sample; `replace` makes others of it."""
         steps = shapes_of(self.job, len(sample.tasks), None, reducers)
-        options = replace(self.options, steps=steps, inputs=sample.counts(len(self.splits)))
+        return self._plan(sample, replace(self.options, steps=steps, inputs=sample.counts(len(self.splits))))
+
+    def plan_as_run(self, sample: Sample) -> TrialPlan:
+        """The trial of a whole sample with the tasks of the run."""
+        return self._plan(sample, self.options)
+
+    def _plan(self, sample: Sample, options: TaskOptions) -> TrialPlan:
         broadcast = self.splits[-1][0] if self.job.resolved[0].broadcasts else None
         return TrialPlan(sample.tasks, options, broadcast)
 
     def here(self, plan: TrialPlan, *, loud: bool = False) -> tuple[Outcome, Watched]:
         """Run a trial in this process. What functions print goes to stderr; without `loud` it is dropped."""
         folder = self.new_folder()
+        started_s = time.perf_counter()
         try:
             with contextlib.redirect_stdout(sys.stderr) if loud else _silence():
                 return run_trial(self.loaded, plan, folder)
         finally:
+            self.budget.spend(time.perf_counter() - started_s)
             shutil.rmtree(folder, ignore_errors=True)
 
     def elsewhere(self, plan: TrialPlan, seed: int) -> OtherProcess:

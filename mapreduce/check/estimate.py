@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from mapreduce.calls import Call
 from mapreduce.check.bench import Bench
 from mapreduce.check.forecast import GOOD_SPREAD, Forecast, StepForecast
-from mapreduce.check.report import Estimate, Finding, Level
+from mapreduce.check.report import Estimate, Finding, Level, Sure
 from mapreduce.check.suspects import place_of
 from mapreduce.progress import amount, count, duration
 
@@ -21,6 +21,7 @@ OBJECT_BYTES = 64  # what a value takes as a Python object beside its content
 SKEWED = 0.2  # a key with a larger share of what is shuffled keeps one reducer busy for that much of the work
 UNEVEN = 2.0  # times what each key would have if all had the same: of five even keys each has a fifth
 SKEW_VALUES = 50  # of such a key at least: of fewer, chance has too much of a say
+LEAST_SHARE = 0.001  # of a key that is shown as a number
 SKEW_S = 10.0  # that such a key must keep a reducer busy, to be warned of: of a small job it is only told
 
 
@@ -32,24 +33,21 @@ def estimates_of(forecast: Forecast, output: tuple[float, str], peak: int, limit
     """
     steps = forecast.steps
     found = [_time(forecast)]
-    shuffled = sum(step.shuffle_bytes for step in steps)
     grows = len(steps) > 1
     if any(step.reduces for step in steps):
-        sure = forecast.sure_of_folded() if steps[0].is_folded and not grows else forecast.sure(grows=grows)
-        found.append(Estimate("shuffle", shuffled, "bytes", sure, f"about {amount(shuffled)}"))
-        keys = steps[-1].keys if steps[-1].reduces else max(step.keys for step in steps)
-        found.append(Estimate("keys", keys, "keys", forecast.sure(grows=True), f"about {count(keys)}"))
-        found += [
-            _largest_key(forecast, number)
-            for number, step in enumerate(steps)
-            if step.spread.keys and not step.is_folded
-        ]
+        found += [_shuffle(forecast), _keys(forecast)]
+        found += [_largest_key(forecast, number) for number, step in enumerate(steps) if step.reduces]
     size = steps[-1].records_out * output[0]
-    text = f"about {_many(steps[-1].records_out, 'record')}, {amount(size)} of {output[1]}"
-    found.append(Estimate("output", size, "bytes", forecast.sure(grows=steps[-1].reduces > 0 or grows), text))
+    sure = forecast.sure_of_keys() if steps[-1].by_key else forecast.sure(grows=steps[-1].reduces > 0 or grows)
+    text = f"{_about(sure)}{_many(steps[-1].records_out, 'record')}, about {amount(size)} of {output[1]}"
+    found.append(Estimate("output", size, "bytes", sure, text))
     found.append(_memory(forecast, peak, limits))
     found += [_reducers(forecast, number) for number, step in enumerate(steps) if step.reduces]
     return found
+
+
+def _about(sure: Sure) -> str:
+    return "" if sure is Sure.MEASURED else "about "
 
 
 def _time(forecast: Forecast) -> Estimate:
@@ -58,7 +56,25 @@ def _time(forecast: Forecast) -> Estimate:
     uneven = forecast.unevenness()
     why = f"places of the input differ by a factor of {uneven:.0f}" if uneven > GOOD_SPREAD else ""
     text = f"about {duration(elapsed_s)} with the {slots} here; {duration(work_s)} of work for one slot"
-    return Estimate("time", elapsed_s, "s", forecast.sure(), text, "" if forecast.is_whole else why)
+    return Estimate("time", elapsed_s, "s", forecast.sure_of_time(), text, "" if forecast.is_whole else why)
+
+
+def _shuffle(forecast: Forecast) -> Estimate:
+    shuffled = sum(step.shuffle_bytes for step in forecast.steps)
+    grows = len(forecast.steps) > 1
+    is_folded = forecast.steps[0].is_folded and not grows
+    sure = forecast.sure_of_folded() if is_folded else forecast.sure(cut=True, grows=grows)
+    return Estimate("shuffle", shuffled, "bytes", sure, f"{_about(sure)}{amount(shuffled)}")
+
+
+def _keys(forecast: Forecast) -> Estimate:
+    step = max((step for step in forecast.steps if step.reduces), key=lambda step: step.keys)
+    if forecast.steps[-1].reduces:
+        step = forecast.steps[-1]
+    sure = forecast.sure_of_keys()
+    is_known = step.spread.is_complete and not forecast.is_whole
+    why = "no place of the sample has one of its own" if is_known else ""
+    return Estimate("keys", step.keys, "keys", sure, f"{_about(sure)}{count(step.keys)}", why)
 
 
 def _many(number: float, what: str) -> str:
@@ -72,9 +88,13 @@ def _of_step(forecast: Forecast, number: int) -> str:
 def _largest_key(forecast: Forecast, number: int) -> Estimate:
     step = forecast.steps[number]
     spread, name = step.spread, "largest key" + _of_step(forecast, number)
-    values = _many(step.largest_values, "value")
-    text = f"{spread.largest}: {spread.share:.1%} of what is shuffled, about {values}"
-    sure = forecast.sure() if spread.largest_values >= SKEW_VALUES else forecast.sure(grows=True)
+    is_steady = spread.largest_values >= SKEW_VALUES and not step.is_folded
+    sure = forecast.sure(cut=step.is_folded, grows=not is_steady)
+    if not spread.keys:
+        return Estimate(name, 0.0, "share", sure, "none: nothing is shuffled")
+    values = f"{_about(sure)}{_many(step.largest_values, 'value')}{' after folding' if step.is_folded else ''}"
+    share = f"{spread.share:.1%}" if spread.share >= LEAST_SHARE else f"less than {LEAST_SHARE:.1%}"
+    text = f"{spread.largest}: {share} of what is shuffled, {values}"
     return Estimate(name, spread.share, "share", sure, text)
 
 
@@ -91,7 +111,8 @@ def _memory(forecast: Forecast, peak: int, limits: tuple[int, int]) -> Estimate:
     why = f"{amount(peak)} on the sample, and buffers"
     if held > peak:
         text += f"; a function that holds all values of the largest key takes {amount(held)} more"
-    return Estimate("memory", peak + buffers, "bytes", forecast.sure(grows=True), text, why)
+    sure = max(forecast.sure(grows=True), Sure.GOOD, key=list(Sure).index)  # no two runs take the same
+    return Estimate("memory", peak + buffers, "bytes", sure, text, why)
 
 
 def suggested_reducers(step: StepForecast, slots: int) -> int:

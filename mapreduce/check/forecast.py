@@ -22,17 +22,22 @@ from mapreduce.step import StepPlan
 
 START_S = 1.0  # of a run on one machine, before its first task and after its last
 TASK_S = 0.02  # what a task costs beside its records: handing out, loading, files
+TELLING_S = (
+    0.05  # that a task takes at least, before it is held against others: a busy machine does as much to shorter ones
+)
 GOOD_SPREAD = 2.0  # between the quickest and the slowest place of the input: an average then says something
+OFTEN = 10  # records of the sample for each key, from which on a number of keys that does not grow is good
 FAR = 10.0  # times what was measured: what grows as a power is a guess so far out
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One trial, measured."""
+    """One trial, measured; `as_run` says that it had all of the input, cut as in the run, and as many reducers."""
 
     sample: Sample
     outcome: Outcome
     watched: Watched
+    as_run: bool = False
 
     def tasks(self, step: int, kind: TaskKind) -> list[TaskTrace]:
         """The tasks of a phase."""
@@ -61,7 +66,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class StepForecast:
-    """What one step will do: records and seconds of all map and of all reduce tasks; bytes on disk, and in memory."""
+    """What one step will do: records and seconds of all map and of all reduce tasks; bytes on disk, and in memory.
+
+    `by_key` says that its reducers give as many records for each key.
+    """
 
     records_in: float
     map_s: float
@@ -75,6 +83,7 @@ class StepForecast:
     maps: int
     reduces: int
     spread: Spread
+    by_key: bool = False
 
     @property
     def largest_values(self) -> float:
@@ -90,30 +99,15 @@ class Forecast:
         self._small = small
         self._large = large
         self.slots = slots
-        self.share = max(large.sample.size, 1) / max(bench.planned.spec.input_bytes, 1)
+        self.records = large.sample.records if large.sample.whole else large.sample.all_records
         self.is_whole = large.sample.whole
+        self.is_exact = large.as_run
         self.steps: list[StepForecast] = []
-        records = self._records()
+        records = self.records
         for step, plan in enumerate(bench.job.resolved):
             forecast = self._step(step, plan, records)
             self.steps.append(forecast)
             records = forecast.records_out
-
-    @property
-    def records(self) -> float:
-        """How many records the input has."""
-        return self.steps[0].records_in
-
-    def _records(self) -> float:
-        """Records of all inputs: those of each in proportion to its bytes."""
-        if self.is_whole:
-            return self._large.sample.records
-        total = 0.0
-        for number, splits in enumerate(self._bench.mapped):
-            tasks = [task for task in self._large.sample.tasks if task.input == number]
-            size = sum(task.size for task in tasks)
-            total += sum(task.records for task in tasks) * sum(split.size for split in splits) / max(size, 1)
-        return total
 
     def _step(self, step: int, plan: StepPlan, records: float) -> StepForecast:
         small, large = self._small, self._large
@@ -126,31 +120,46 @@ class Forecast:
             return StepForecast(records, map_s, 0, 0, 0, 0, 0, out, is_folded=False, maps=shape.maps, reduces=0,
                                 spread=Spread())  # fmt: skip
         spreads = small.spread(step), large.spread(step)
+        totals = (read[0], read[1], records)
+        keys = self._keys(step, totals)
         tasks = max(len(large.tasks(step, TaskKind.MAP)), 1)
-        if folded:  # what a task leaves grows with what it reads; then there are more tasks
+        if folded:  # what a task leaves grows with what it reads, until it has all keys; then there are more tasks
             each = (_each(read[0], tasks), _each(read[1], tasks), _each(records, shape.maps))
             grown = _power(each, (spreads[0].values / tasks, spreads[1].values / tasks))
-            shuffled = grown * shape.maps
+            shuffled = shape.maps * min(grown, keys * _ratio(spreads[1].values, spreads[1].task_keys))
         else:
             shuffled = spreads[1].values * _ratio(records, read[1])
-        more = _ratio(shuffled, spreads[1].values)
-        totals = (read[0], read[1], records)
+        made = (self._made(small, step), self._made(large, step))
+        ratios = [_ratio(number, spread.keys) for number, spread in zip(made, spreads, strict=True)]
+        per_key = ratios[1]
+        by_key = isinstance(plan.reducer, Aggregator) or (small is not large and ratios[0] == per_key)
         written = (small.shuffled_bytes(step), large.shuffled_bytes(step))
-        made = [point.total(step, TaskKind.REDUCE, lambda trace: trace.records_out) for point in (small, large)]
         return StepForecast(
             records_in=records,
             map_s=map_s,
             shuffled=shuffled,
             shuffle_bytes=_in_proportion((spreads[0].values, spreads[1].values, shuffled), written),
-            shuffle_memory=spreads[1].size * more,
-            keys=_power(totals, (spreads[0].keys, spreads[1].keys)),
+            shuffle_memory=spreads[1].size * _ratio(shuffled, spreads[1].values),
+            keys=keys,
             reduce_s=self._seconds(step, TaskKind.REDUCE, shuffled),
-            records_out=_power(totals, (made[0], made[1])),
+            records_out=keys * per_key if by_key else _power(totals, made),
             is_folded=folded,
             maps=shape.maps,
             reduces=shape.reduces,
             spread=spreads[1],
+            by_key=by_key,
         )
+
+    def _keys(self, step: int, totals: tuple[float, float, float]) -> float:
+        """How many keys there will be: those that are known, where their number does not grow any more."""
+        spreads = self._small.spread(step), self._large.spread(step)
+        if spreads[1].is_complete:
+            return spreads[1].keys
+        return _power(totals, (spreads[0].keys, spreads[1].keys))
+
+    @staticmethod
+    def _made(point: Point, step: int) -> float:
+        return point.total(step, TaskKind.REDUCE, lambda trace: trace.records_out)
 
     def _seconds(self, step: int, kind: TaskKind, records: float) -> float:
         """What a phase takes for so many records: the time of a record is what more of them took longer."""
@@ -190,25 +199,48 @@ class Forecast:
         return max(sizes, default=0) / max(sum(sizes), 1)
 
     def unevenness(self) -> float:
-        """How many times slower, for its bytes, the slowest place of the input is than the quickest."""
-        traces = self._large.tasks(0, TaskKind.MAP)
-        pairs = zip(traces, self._large.sample.tasks, strict=True)
-        rates = [trace.seconds / task.size for trace, task in pairs if task.size and trace.seconds]
-        return max(rates, default=1.0) / min(rates, default=1.0)
+        """How many times slower, for its records, the slowest place of an input is than the quickest."""
+        return max((max(rates) / min(rates) for rates in self._rates()), default=1.0)
 
-    def sure(self, *, grows: bool = False) -> Sure:
-        """How sure what is in proportion to the input is; or what `grows` as a power of it."""
+    def _rates(self) -> list[list[float]]:
+        """Seconds for a record at each place of an input, for those inputs where that is no matter of chance."""
+        found: dict[int, list[float]] = {}
+        for trace in self._large.tasks(0, TaskKind.MAP):
+            if trace.records_in and trace.seconds >= TELLING_S:
+                found.setdefault(trace.input, []).append(trace.seconds / trace.records_in)
+        return [rates for rates in found.values() if len(rates) > 1]
+
+    def sure(self, *, cut: bool = False, grows: bool = False) -> Sure:
+        """How sure a figure is that is in proportion to the input; or that `grows` as a power of it.
+
+        `cut` says that it depends on where the input is cut: then it is measured by a trial with the cuts of the run.
+        """
         if self.is_whole:
-            return Sure.MEASURED
+            return Sure.GOOD if cut and not self.is_exact else Sure.MEASURED
         if grows:
-            return Sure.GUESS if self.share * FAR < 1 else Sure.ROUGH
-        return Sure.GOOD if self.unevenness() <= GOOD_SPREAD else Sure.ROUGH
+            return Sure.GUESS if self._large.sample.records * FAR < self.records else Sure.ROUGH
+        return self.sure_of_time()
+
+    def sure_of_time(self) -> Sure:
+        """How sure seconds and memory are, which no two runs have the same of."""
+        places = len(self._large.tasks(0, TaskKind.MAP))
+        is_even = places > 1 and self.unevenness() <= GOOD_SPREAD
+        return Sure.GOOD if self.is_whole or is_even else Sure.ROUGH
+
+    def sure_of_keys(self) -> Sure:
+        """How sure the number of keys is: where it does not grow, that of a good sample."""
+        if self.is_whole or not all(step.spread.is_complete for step in self.steps if step.reduces):
+            return self.sure(grows=True)
+        keys = max(step.spread.keys for step in self.steps if step.reduces)
+        return Sure.GOOD if self._large.sample.records >= OFTEN * keys else Sure.ROUGH
 
     def sure_of_folded(self) -> Sure:
         """How sure what tasks leave after folding is: that grows with what one of them reads, be they ever so many."""
+        if self.is_whole:
+            return self.sure(cut=True)
         read = _each(self._large.records(0, TaskKind.MAP), len(self._large.tasks(0, TaskKind.MAP)))
         far = _ratio(_each(self.steps[0].records_in, self.steps[0].maps), read) > FAR
-        return Sure.MEASURED if self.is_whole else Sure.GUESS if far else Sure.ROUGH
+        return Sure.GUESS if far and not self.steps[0].spread.is_complete else Sure.ROUGH
 
 
 def _in_proportion(sizes: tuple[float, float, float], found: tuple[float, float]) -> float:

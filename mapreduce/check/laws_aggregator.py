@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mapreduce.aggregators import Aggregator, BuiltIn, Several
@@ -23,7 +23,7 @@ def is_ours(aggregator: AnyAggregator) -> bool:
     return isinstance(aggregator, BuiltIn)
 
 
-def try_aggregator(aggregator: AnyAggregator, groups: Sequence[Group]) -> list[Finding]:
+def try_aggregator(aggregator: AnyAggregator, groups: Iterable[Group]) -> list[Finding]:
     """Fold groups whole and in parts, with states as they come out of the shuffle. Gives what is broken."""
     chance = random.Random(SEED)  # noqa: S311 - not for secrets
     last_bits = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,7 @@ class Pair:
         return list(records_of(concat(made))) if made else []
 
 
-def try_combiner(pair: Pair, groups: Sequence[Group]) -> list[Finding]:
+def try_combiner(pair: Pair, groups: Iterable[Group]) -> list[Finding]:
     """Hold results against each other: without the combiner, with it, and with it over any cuts. Gives what differs."""
     chance = random.Random(SEED)  # noqa: S311 - not for secrets
     changed = last_bits = ""

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,11 @@ from mapreduce.protocol.plain import pack, unpack
 from mapreduce.travel.loader import load
 from mapreduce.travel.side_files import travelled_files
 
-CODE, SETUP, PLAN, TOLD = "code", "setup", "plan", "told"
+CODE, SETUP, PLAN, BEGUN, TOLD = "code", "setup", "plan", "begun", "told"
 STDERR_CHARS = 2000  # of what a process wrote before it died
 FATAL = "Fatal Python error"  # begins what faulthandler writes
+LOADING_S = 120.0  # that loading the code may take, which is no part of a trial: of a large library, on a busy machine
+POLL_S = 0.05  # how often it is looked whether that is done
 LAST_WORDS_S = 5.0  # that a process has to write where it is, on a busy machine, before it is killed
 _FRAME = re.compile(r'  File "(.*)", line (\d+) in ')
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss, which Linux gives in KiB
@@ -89,7 +92,8 @@ class OtherProcess:
             os.close(life)
 
     def wait(self, timeout_s: float) -> Told:
-        """What it tells. Raises TookTooLong, and Died with what is known of its end."""
+        """What it tells, if the trial takes no longer than this. Raises TookTooLong, and Died with what is known."""
+        self._wait_until_begun()
         try:
             code = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -100,6 +104,14 @@ class OtherProcess:
         except FileNotFoundError:
             how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with the exit code {code}"
             raise Died(how, last_words(self._stderr())) from None
+
+    def _wait_until_begun(self) -> None:
+        """Wait until the code is loaded, the process has ended, or LOADING_S have passed."""
+        deadline_s = time.monotonic() + LOADING_S
+        while not (self._folder / BEGUN).exists() and time.monotonic() < deadline_s:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(POLL_S)
+                return
 
     def _stopped_at(self) -> tuple[str, ...]:
         """Stop it, and give the user's line that it was at."""
@@ -164,6 +176,7 @@ def main(folder: Path, files: Path, life: int) -> None:
     except PackagingError as error:
         told = Told(Outcome(), 0, str(error))
     else:
+        (folder / BEGUN).touch()
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
             outcome, _ = run_trial(loaded, plan, scratch)
         told = Told(outcome, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT)

@@ -23,7 +23,7 @@ class Level(enum.StrEnum):
 class Sure(enum.StrEnum):
     """How sure an estimate is."""
 
-    MEASURED = "measured"  # the sample was all of the input
+    MEASURED = "measured"  # in a trial of all of the input, cut as in the run
     GOOD = "good"  # in proportion to the input, and its places are alike: within a third or so
     ROUGH = "rough"  # within a factor of two or three
     GUESS = "guess"  # the order of magnitude, perhaps
@@ -96,7 +96,7 @@ class Travelling:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """What was looked at: records and bytes of so many files, of about so many in all."""
+    """What was looked at: records and bytes of so many files, of about so many in all; `why` that is no more."""
 
     records: int
     size: int
@@ -105,14 +105,16 @@ class Sampled:
     all_size: int
     all_files: int
     whole: bool
+    why: str = ""
 
     def line(self) -> str:
         """The sample in a line of text."""
         if self.whole:
             return f"sample  all of the input: {count(self.records)} records, {amount(self.size)}"
+        why = f": no more, {self.why}" if self.why else ""
         return (
-            f"sample  {count(self.records)} of about {count(self.all_records)} records, {amount(self.size)} of "
-            f"{amount(self.all_size)}, from {self.files:,} of {self.all_files:,} files"
+            f"sample  {count(self.records)} of about {count(self.all_records)} records, about {amount(self.size)} of "
+            f"{amount(self.all_size)}, from {self.files:,} of {self.all_files:,} files{why}"
         )
 
 

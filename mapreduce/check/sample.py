@@ -1,4 +1,4 @@
-"""Which records of the input a check looks at, and the reader that gives a trial's tasks these and no others.
+"""Which records of the input a check looks at.
 
 The input is cut into a few stretches of equal bytes, and of each the first records are taken: files are cut by the
 same rule as in a run (a record belongs to where its first byte lies), so what the sample holds are whole records in
@@ -7,29 +7,26 @@ whichever format. Everything here is bounded in records and in bytes.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
-from mapreduce.dataflow.columns.batches import Batch
-from mapreduce.dataflow.columns.frames import FRAME_BYTES
-from mapreduce.dataflow.context import Place
 from mapreduce.dataflow.readers.reader import Reader
-from mapreduce.dataflow.readers.records import Frame, Records
-from mapreduce.dataflow.shuffle.sizes import slice_of
 from mapreduce.plan import Piece, Split
 
 STRETCHES = 4  # of all inputs together: enough to see that splits differ, and as many map tasks in each trial
 STRETCHES_EACH = 2  # of one input at least: a single task would show nothing of what borders between tasks do
+LOOK_AHEAD = 200  # blocks that a reader may give before it reads on: some megabytes, unpacked from a few bytes
 SAMPLE_BYTES = 32 << 20  # as they lie on disk: some images, or the beginning of four large documents
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """Some records of a piece: `count` of them, from number `first` on; about `size` bytes, as they lie on disk."""
+    """Some records of a piece: `count` of them, from number `first` on; about `size` bytes, as they lie on disk.
+
+    In a sample `size` is their share of the bytes of their input.
+    """
 
     piece: Piece
     first: int
@@ -47,11 +44,15 @@ class Portion:
 
 @dataclass(frozen=True, slots=True)
 class SampleTask:
-    """What one map task of a trial reads: portions of the input of this number; `typed` as in a Split."""
+    """What one map task of a trial reads: portions of the input of this number; `typed` as in a Split.
+
+    `entire` says that they are a split of the run, which is read as there: to its end, with what is no record.
+    """
 
     input: int
     typed: bool
     portions: tuple[Portion, ...]
+    entire: bool = False
 
     @property
     def split(self) -> Split:
@@ -71,10 +72,14 @@ class SampleTask:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The tasks of a trial's first step, in the order of the inputs; `whole` says that they hold all of the input."""
+    """The tasks of a trial's first step, in the order of the inputs; `whole` says that they hold all of the input.
+
+    `all_records` is about how many records all inputs have.
+    """
 
     tasks: tuple[SampleTask, ...]
     whole: bool
+    all_records: float
 
     @property
     def records(self) -> int:
@@ -97,11 +102,25 @@ class Sample:
 
     def smaller(self, share: float) -> Sample:
         """So much of each portion, from its beginning, and a record at least."""
+        if share >= 1:
+            return self
         tasks = [
             replace(task, portions=tuple(_beginning(portion, share) for portion in task.portions if portion.count))
             for task in self.tasks
         ]
-        return Sample(tuple(tasks), whole=False)
+        return replace(self, tasks=tuple(tasks), whole=False)
+
+    def least(self) -> Sample:
+        """One record of each input that has any."""
+        chosen: dict[int, SampleTask] = {}
+        for task in self.tasks:
+            if task.input not in chosen or not chosen[task.input].records:
+                chosen[task.input] = task
+        tasks = [
+            replace(task, portions=tuple(_beginning(portion, 0) for portion in task.portions if portion.count)[:1])
+            for task in chosen.values()
+        ]
+        return replace(self, tasks=tuple(tasks), whole=False)
 
     def finer(self) -> Sample:
         """The same records in smaller tasks: no two portions together, and what may be cut is cut once more.
@@ -114,13 +133,13 @@ class Sample:
                 cuttable = not portion.piece.whole and portion.count > 1
                 parts = portion.cut(max(1, portion.count // 3)) if cuttable else (portion,)
                 tasks += [replace(task, portions=(part,)) for part in parts]
-        return Sample(tuple(tasks) or self.tasks, self.whole)
+        return replace(self, tasks=tuple(tasks) or self.tasks)
 
     def turned(self) -> Sample:
         """The same tasks, those of each input in the other order, as if its files had come so."""
         numbers = sorted({task.input for task in self.tasks})
         by_input = [[task for task in self.tasks if task.input == number] for number in numbers]
-        return Sample(tuple(task for tasks in by_input for task in reversed(tasks)), self.whole)
+        return replace(self, tasks=tuple(task for tasks in by_input for task in reversed(tasks)))
 
 
 def _beginning(portion: Portion, share: float) -> Portion:
@@ -156,17 +175,46 @@ def take_sample(inputs: Sequence[SampledInput], records: int, most_bytes: int = 
     total = max(each * len(inputs), 1)
     tasks: list[SampleTask] = []
     whole = True
+    all_records = 0.0
     for given in inputs:
         stretches = _stretches(given, each, max(1, records // total), max(1, most_bytes // total))
         found = [stretch for stretch in stretches if stretch.records]
         whole = whole and all(stretch.ended for stretch in stretches)
+        expected = sum(stretch.expected for stretch in stretches)
+        all_records += expected
         if len(found) == 1:
             found = found[0].halves()
         typed = any(split.typed for split in given.splits)
         # An input without a record has a task too, as in a run.
+        for stretch in found:
+            stretch.portions = [replace(one, size=int(one.count * given.size / expected)) for one in stretch.portions]
         portions = [tuple(stretch.portions) for stretch in found] or [()]
         tasks += [SampleTask(given.number, typed, one) for one in portions]
-    return Sample(tuple(tasks), whole)
+    return Sample(tuple(tasks), whole, all_records)
+
+
+def take_all(inputs: Sequence[SampledInput]) -> Sample:
+    """Take all records, in the tasks that a run would have. Raises as `take_sample`."""
+    tasks: list[SampleTask] = []
+    for given in inputs:
+        for split in given.splits:
+            stretch = _Stretch(given, split.pieces)
+            portions = tuple(stretch.take_of(piece, sys.maxsize, sys.maxsize).portion for piece in split.pieces)
+            tasks.append(SampleTask(given.number, split.typed, portions, entire=True))
+    return Sample(tuple(tasks), whole=True, all_records=sum(task.records for task in tasks))
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """The first records of a piece; `given` records of it, these or others, take `read` bytes.
+
+    `ended` says that the portion has all that the piece has.
+    """
+
+    portion: Portion
+    given: int
+    read: int
+    ended: bool
 
 
 class _Stretch:
@@ -175,6 +223,7 @@ class _Stretch:
     def __init__(self, given: SampledInput, pieces: Sequence[Piece]) -> None:
         self._given = given
         self._pieces = pieces
+        self._taken: list[_Taken] = []
         self.portions: list[Portion] = []
         self.ended = False  # whether there are no more records in it
 
@@ -182,36 +231,54 @@ class _Stretch:
     def records(self) -> int:
         return sum(portion.count for portion in self.portions)
 
+    @property
+    def expected(self) -> float:
+        """How many records it has in all, if they are everywhere as dense as where they were taken."""
+        if self.ended:
+            return self.records
+        given, read = sum(taken.given for taken in self._taken), sum(taken.read for taken in self._taken)
+        return max(self.records, given * sum(piece.size for piece in self._pieces) / max(read, 1))
+
     def take(self, records: int, most_bytes: int) -> None:
         """Take so many records from the beginning on; at least one, however large it is."""
-        self.portions, self.ended = [], False
+        self._taken, self.ended = [], False
         left, room = records, most_bytes
         for piece in self._pieces:
-            portion, ended = self._take_of(piece, left, room)
-            if portion.count:
-                self.portions.append(portion)
-            left, room = left - portion.count, room - portion.size
-            if not ended or left <= 0 or (room <= 0 and self.portions):
-                self.ended = ended and piece is self._pieces[-1]
-                return
-        self.ended = True
+            taken = self.take_of(piece, left, room)
+            self._taken.append(taken)
+            left, room = left - taken.portion.count, room - taken.portion.size
+            if not taken.ended or left <= 0 or (room <= 0 and left < records):
+                break
+        self.ended = len(self._taken) == len(self._pieces) and all(taken.ended for taken in self._taken)
+        self.portions = [taken.portion for taken in self._taken if taken.portion.count]
 
-    def _take_of(self, piece: Piece, left: int, room: int) -> tuple[Portion, bool]:
-        """The first records of a piece, and whether these are all."""
+    def take_of(self, piece: Piece, left: int, room: int) -> _Taken:
+        """Take the first records of a piece, at most `left`, of about `room` bytes.
+
+        A reader may have read far ahead of what it has given. So records are counted from one time that it reads on to
+        another: these take the bytes that were read meanwhile, be it ever so far ahead.
+        """
         typed = any(split.typed for split in self._given.splits)
         reader = self._given.reader(Split((piece,), self._given.number, typed))
-        count = size = seen = 0
-        blocks = _counts(reader, frames=self._given.frames)
-        for held in blocks:
-            read, seen = reader.bytes_read - seen, reader.bytes_read
-            taken = min(held, left - count)
-            count += taken
-            size += read * taken // max(held, 1)
-            if count >= left or size >= room:
-                # A reader may be far ahead of what it has given: whether that was all, only asking for more can tell.
-                ended = taken == held and not any(blocks)
-                return Portion(piece, 0, count, min(size, piece.size)), ended
-        return Portion(piece, 0, count, piece.size), True
+        count = given = read = ahead = 0
+        begun: tuple[int, int] | None = None
+        for held in _counts(reader, frames=self._given.frames):
+            reads_on = given > 0 and reader.bytes_read > read
+            if count >= left or (count and read >= room):
+                ahead += 1
+                if (reads_on and begun is not None) or ahead > LOOK_AHEAD:
+                    break
+            else:
+                count = min(given + held, left)
+            if reads_on and begun is None:
+                begun = given, read
+            given += held
+            read = reader.bytes_read
+        else:
+            size = piece.size * count // max(given, 1)
+            return _Taken(Portion(piece, 0, count, size), given, piece.size, ended=count == given)
+        first, start = begun or (0, 0)
+        return _Taken(Portion(piece, 0, count, read * count // max(given, 1)), given - first, read - start, ended=False)
 
     def halves(self) -> list[_Stretch]:
         """Both halves of its records, if files of it can be cut; else itself."""
@@ -269,64 +336,3 @@ def cut_evenly(splits: Sequence[Split], number: int) -> list[list[Piece]]:
                     begin = stop
         at += piece.size
     return found
-
-
-class PortionsReader:
-    """Reads the portions of a task, one after the other, as a Reader does; `open_piece` makes the reader of a piece."""
-
-    def __init__(self, portions: Sequence[Portion], open_piece: Callable[[Piece], Reader]) -> None:
-        self._portions = portions
-        self._open = open_piece
-        self.bytes_read = 0
-        self.warnings: list[str] = []
-
-    def __iter__(self) -> Iterator[Records]:
-        for records, start, stop in self._each(iter, _length):
-            yield some_records(records, start, stop)
-
-    def columns(self) -> Iterator[Batch]:
-        """Yield the same records as columns."""
-        for batch, start, stop in self._each(lambda reader: reader.columns(), Batch.rows):
-            yield slice_of(batch, start, stop)
-
-    def frames(self, most: int = FRAME_BYTES) -> Iterator[Frame]:
-        """Yield the records as frames of about `most` bytes each."""
-        for frame, start, stop in self._each(lambda reader: reader.frames(most), lambda frame: frame.frame.height):
-            yield Frame(frame.frame.slice(start, stop - start), frame.place)
-
-    def _each(self, read: Callable[[Reader], Iterator[T]], count: Callable[[T], int]) -> Iterator[tuple[T, int, int]]:
-        """Yield the blocks that hold records of the portions, and which of a block's records these are."""
-        for portion in self._portions:
-            reader = self._open(portion.piece)
-            skip, left = portion.first, portion.count
-            for block in read(reader) if left else ():
-                held = count(block)
-                start, stop = min(skip, held), min(skip + left, held)
-                skip -= start
-                left -= stop - start
-                if stop > start:
-                    yield block, start, stop
-                if not left:
-                    break
-            self.bytes_read += portion.size
-            self.warnings += [text for text in reader.warnings if text not in self.warnings]
-
-
-def _length(records: Records) -> int:
-    return len(records.values)
-
-
-def some_records(records: Records, start: int, stop: int) -> Records:
-    """The records from number `start` up to `stop` of these."""
-    if stop - start == len(records.values):
-        return records
-    place = records.place
-
-    def firsts() -> Sequence[Any]:
-        return records.firsts()[start:stop]
-
-    def moved(i: int) -> Place:
-        assert place is not None
-        return place(start + i)
-
-    return replace(records, values=records.values[start:stop], firsts=firsts, place=None if place is None else moved)

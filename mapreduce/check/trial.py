@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mapreduce.check.sample import PortionsReader, SampleTask
+from mapreduce.check.portions import PortionsReader
+from mapreduce.check.sample import SampleTask
 from mapreduce.check.spread import Spread, spread_of
 from mapreduce.dataflow.columns.batches import Batch, encode_keys, encode_values, ungroup
 from mapreduce.dataflow.context import Context
@@ -135,6 +136,8 @@ class TrialSetup(TaskSetup):
     def reader(self, split: Split, aside: PutAside | None = None) -> Reader:
         """The reader of the task's portions."""
         assert self.portions is not None, "the first step's tasks have portions"
+        if self.portions.entire:
+            return TaskSetup.reader(self, split, aside)
 
         def read_piece(piece: Piece) -> Reader:
             return TaskSetup.reader(self, Split((piece,), split.input, split.typed), aside)
@@ -193,7 +196,9 @@ class _Trial:
             if shape.reduces:
                 if self._plan.measure:
                     composite = bool(self._loaded.job.resolved[step].sort_values)
-                    self.watched.spreads[step] = spread_of(map(str, self._runs(maps)), composite=composite)
+                    self.watched.spreads[step] = spread_of(
+                        (map(str, self._runs([task])) for task in maps), composite=composite
+                    )
                 parts = self._phase(step, TaskKind.REDUCE, shape.reduces, maps)
                 for path in self._runs(maps):
                     path.unlink()

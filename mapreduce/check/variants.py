@@ -6,6 +6,7 @@ by its options or by the size of its input. Whether the order of the input matte
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +16,9 @@ from mapreduce.aggregators import Aggregator, Several
 from mapreduce.calls import Call, in_role
 from mapreduce.check import suspects
 from mapreduce.check.bench import REDUCERS, Bench
-from mapreduce.check.compare import Compared, Likeness, compare, first_difference
+from mapreduce.check.compare import Compared, Likeness, compare
 from mapreduce.check.report import Finding, Level
 from mapreduce.check.sample import Sample
-from mapreduce.check.steady import function_of
 from mapreduce.check.trial import Outcome, TrialPlan, encoded_pairs
 from mapreduce.dataflow.columns.batches import Batch
 from mapreduce.keeping import Sample as SampleAggregator
@@ -26,6 +26,7 @@ from mapreduce.step import StepPlan
 
 CHUNKS = 23  # in which a trial with small buffers cuts what mappers emit: enough for all of folding, merging, spilling
 LEAST_CHUNK = 3  # pairs of one of them
+OTHER_REDUCERS = (1, 2 * REDUCERS + 1)  # that are tried beside REDUCERS
 UNSTEADY = frozenset({"state", "random", "clock", "unsteady", "process"})  # kinds of findings after which no two agree
 FOLDED, COMBINED = "small-buffers", "combiner"
 
@@ -59,20 +60,30 @@ def _variants(baseline: Baseline, known: set[str]) -> list[Finding]:
     job = baseline.bench.job
     combined = any(plan.combiner is not None for plan in job.resolved)
     folded = any(isinstance(plan.reducer, Aggregator) for plan in job.resolved)
-    if combined and COMBINED not in known:
+
+    shows_nothing = baseline.sample.records == 1 and not baseline.sample.whole  # for want of time
+
+    def has_time(what: str, trials: int = 1) -> bool:
+        seconds = math.inf if shows_nothing else trials * baseline.outcome.seconds
+        return baseline.bench.budget.affords(seconds, what)
+
+    if combined and COMBINED not in known and has_time("without the combiner"):
         findings += _without_combiner(baseline)
     known |= {one.kind for one in findings if one.level is Level.PROBLEM}
     sampled = any(_samples(plan.reducer) for plan in job.resolved)
-    if (combined or folded) and not sampled and not known & {COMBINED, "aggregator"}:
+    in_chunks = (combined or folded) and not sampled and not known & {COMBINED, "aggregator"}
+    if in_chunks and has_time("values folded in many small parts"):
         findings += _in_chunks(baseline)
     known |= {one.kind for one in findings if one.level is Level.PROBLEM}
     if not _is_at_random(baseline):
-        findings += _cut_elsewhere(baseline, known)
-        findings += _turned(baseline)
+        if has_time("the input cut elsewhere"):
+            findings += _cut_elsewhere(baseline, known)
+        if has_time("the input in another order"):
+            findings += _turned(baseline)
     else:
         title = "random numbers are drawn task by task: another split size gives others, the same ones at every run"
         findings.append(Finding("random", Level.NOTE, title))
-    if any(not plan.map_only for plan in job.resolved):
+    if any(not plan.map_only for plan in job.resolved) and has_time("other numbers of reducers", len(OTHER_REDUCERS)):
         findings += _other_reducers(baseline)
     return findings
 
@@ -175,23 +186,31 @@ def _turned(baseline: Baseline) -> list[Finding]:
 
 
 def _other_reducers(baseline: Baseline) -> list[Finding]:
-    numbers = (1, 2 * REDUCERS + 1)
-    for number in numbers:
+    for number in OTHER_REDUCERS:
         plan = baseline.bench.plan(baseline.sample, reducers=number)
         other, _ = baseline.bench.here(plan)
         names = (f"with {REDUCERS} reducers", f"with {number}")
         compared = _compared(baseline.outcome, other, names)
         if compared.likeness is Likeness.DIFFERENT:
-            task = first_difference(baseline.outcome, other)
-            calls = [plan.reducer for plan in baseline.bench.job.resolved if isinstance(plan.reducer, Call)]
-            who = " and ".join(in_role(call.function, "reducer") for call in calls)
-            if not who and task is not None:
-                _, who = function_of(baseline.bench, task, baseline.outcome)
-            title = f"the results depend on the number of reducers, through {who or 'a function of the job'}"
-            advice = "each reduce task has some of the keys: a reducer must not need the key before, nor the others"
-            code = _places([call.function for call in calls])
-            return [Finding("reducers", Level.WARNING, title, (*compared.examples, advice), code)]
-    return [Finding("reducers", Level.PASSED, f"the same with {numbers[0]}, {REDUCERS} and {numbers[1]} reducers")]
+            return [_depends_on_reducers(baseline, compared)]
+    few, many = OTHER_REDUCERS
+    return [Finding("reducers", Level.PASSED, f"the same with {few}, {REDUCERS} and {many} reducers")]
+
+
+def _depends_on_reducers(baseline: Baseline, compared: Compared) -> Finding:
+    """Say which reducers it may be. The tasks that differ tell nothing: with other partitions all do."""
+    steps = baseline.bench.job.resolved
+    calls = [plan.reducer for plan in steps if isinstance(plan.reducer, Call)]
+    who = [in_role(call.function, "reducer") for call in calls]
+    # In the first step the values of a key come in the order of the input, however many reducers there are.
+    later = enumerate(steps[1:], 2)
+    who += [f"{plan.reducer!r} of step {number}" for number, plan in later if isinstance(plan.reducer, Aggregator)]
+    advice = ["each reduce task has some of the keys: a reducer must not need the key before, nor the others"]
+    if len(steps) > 1:
+        advice.append("a later step reads part by part, so the order of a key's values depends on their number, too")
+    title = f"the results depend on the number of reducers, through {' or '.join(who) or 'a function of the job'}"
+    code = _places([call.function for call in calls])
+    return Finding("reducers", Level.WARNING, title, (*compared.examples, *advice), code)
 
 
 def _compared(one: Outcome, other: Outcome, names: tuple[str, str]) -> Compared:

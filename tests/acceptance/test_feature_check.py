@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 import termios
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from checked import LINES, write_job, write_lines
 from cluster import alive, environment, wait_for
+from commands import run_text
 from everywhere import run_everywhere
 from mapreduce.demos.terasort import generate
 
@@ -79,9 +81,7 @@ LOOK_AT = {
 
 
 def command(*arguments, folder):
-    return subprocess.run(
-        [*COMMAND, "check", *arguments], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
+    return run_text("check", *arguments, cwd=folder, env=dict(os.environ), timeout=TIMEOUT_S)
 
 
 @pytest.mark.parametrize("kind", UNSTEADY)
@@ -189,6 +189,26 @@ def test_what_keeps_a_job_from_running_is_a_problem(tmp_path, source, kind, told
     assert told in "\n".join(found.lines())
 
 
+def test_the_command_of_a_failure_opens_the_debugger_there(tmp_path):
+    """What fails on the sample comes with the command that stops at the line: the user's own words, to be copied."""
+    source = "def mapper(line, *, least: int = 0):\n    yield line, len(line) // least\n"
+    write_job(tmp_path, source, name="fails")
+    Path(write_lines(tmp_path)).rename(tmp_path / "my lines")
+    done = command("fails.py", "my lines", "-p", "least=0", "--records", "9", folder=tmp_path)
+    (line,) = [line.strip() for line in done.stdout.split("\n") if line.endswith("--pdb")]
+    assert line == "mapreduce run fails.py 'my lines' -p least=0 --pdb"
+    again = subprocess.run(
+        [*COMMAND, *shlex.split(line)[1:]],
+        cwd=tmp_path,
+        input="p line\nq\n",
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert (again.returncode, "(Pdb)" in again.stdout) == (1, True), again.stderr
+
+
 def test_what_cannot_travel_is_named(tmp_path):
     """A job from a program that holds a lock cannot be sent to a worker: the variable is in the report."""
     guard = threading.Lock()
@@ -204,11 +224,13 @@ def test_what_cannot_travel_is_named(tmp_path):
 
 
 def test_a_wrong_command_is_no_finding(tmp_path):
-    """A file that is not there, a parameter that is not known, standard input: exit code 2, and nothing on stdout."""
+    """A job or file that is not there, an unknown parameter, standard input: exit code 2, and nothing on stdout."""
     write_job(tmp_path, MEAN, name="means")
     write_lines(tmp_path)
     for arguments in (
         ["nothing.py", "input"],
+        ["means.py:typo", "input"],
+        ["@typo", "input"],
         ["means.py", "nowhere"],
         ["means.py", "input", "-p", "x=1"],
         ["means.py", "-"],
@@ -251,18 +273,6 @@ def test_what_kills_a_process_does_not_kill_the_check(tmp_path):
     assert found.kind == "died"
     assert "SIGSEGV" in found.title
     assert 'crashing.py", line 5 in mapper' in found.details[0]
-
-
-def test_of_a_slow_job_less_is_tried(tmp_path, monkeypatch):
-    """Where the sample takes too long a part of it is tried, and the report says so."""
-    monkeypatch.setattr("mapreduce.check.checks.FIRST_S", 1.0)
-    source = "import time\n\ndef mapper(line):\n    time.sleep(0.05)\n    yield line, 1\n"
-    report = mapreduce.check_job(write_job(tmp_path, source, name="slow"), write_lines(tmp_path), records=60)
-    assert report.is_good
-    assert report.sampled.records < 20
-    assert any("a smaller one is tried" in note for note in report.notes)
-    (time,) = [one for one in report.estimates if one.name == "time"]
-    assert 5 < time.value < 30  # 240 lines, one after the other or two at a time
 
 
 def test_what_each_machine_has_for_itself_is_noted(tmp_path, monkeypatch):
@@ -309,17 +319,6 @@ def _read(controller):
         return os.read(controller, 65536)
     except OSError:  # the other side is closed: Linux's way of saying end of file
         return b""
-
-
-def test_bad_records_are_counted(tmp_path):
-    """With max_bad they are put aside as in a run, and a warning says if there will be too many in all."""
-    source = "def mapper(line):\n    yield line, int(line)\n"
-    path = write_job(tmp_path, source, name="whole_numbers")
-    inputs = write_lines(tmp_path, [str(n) if n % 100 else "bad" for n in range(1000)])
-    report = mapreduce.check_job(path, inputs, records=400, max_bad=6)
-    (found,) = report.of_kind("bad")
-    assert (report.is_good, found.level) == (True, Level.WARNING)
-    assert "ValueError in mapper" in found.title
 
 
 def test_a_job_that_passes_gives_the_same_everywhere(tmp_path, cluster):

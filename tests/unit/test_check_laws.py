@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapreduce import Aggregator, Count, Job, Mean, Sum
+from mapreduce.check.budget import Budget
 from mapreduce.check.laws import try_laws
 from mapreduce.check.laws_aggregator import try_aggregator
 from mapreduce.check.laws_combiner import Pair, try_combiner
@@ -35,7 +36,7 @@ def findings_of(job, groups):
     """What is found of a job whose mapper has emitted these pairs."""
     keys = [key for key, values in groups for _ in values]
     batch = make_batch(keys, [value for _, values in groups for value in values])
-    return try_laws(loaded(job), Watched(counters=[{}], emitted={0: [batch]}), Path())
+    return try_laws(loaded(job), Watched(counters=[{}], emitted={0: [batch]}), Path(), Budget())
 
 
 def problems(job, groups):

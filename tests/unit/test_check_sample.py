@@ -13,8 +13,9 @@ from checked import bench_of, write_job
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapreduce import Csv, Files, Input, Job, Join, JsonLines, Parquet
-from mapreduce.check.sample import PortionsReader, SampledInput, cut_evenly, take_sample
+from mapreduce import Arrow, Csv, Files, Input, Job, Join, JsonLines, Parquet
+from mapreduce.check.portions import PortionsReader
+from mapreduce.check.sample import SampledInput, cut_evenly, take_sample
 from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.plan import AttemptId, Limits, Piece, Split, StepShape, TaskId, TaskKind, TaskOptions
 from mapreduce.travel.loader import LoadedJob
@@ -86,7 +87,10 @@ def test_a_sample_of_text_holds_lines_of_the_file_each_once(tmp_path_factory, li
     assert set(found) <= set(wanted)
     assert sample.records == len(found)
     assert sample.size <= path.stat().st_size
+    assert sample.records <= sample.all_records
+    assert sample.least().records == min(1, len(found))
     if sample.whole:
+        assert sample.all_records == len(wanted)
         assert found == wanted
     for other in (sample.finer(), sample.turned()):
         assert sorted(value for values in read(setup, other) for value in values) == sorted(found)
@@ -144,6 +148,34 @@ def test_every_format_is_sampled_by_its_own_reader(tmp_path, name, input_format,
     assert len(numbers) == sample.records
     assert 60 <= len(set(numbers)) == len(numbers) <= 100
     assert numbers[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "input_format", "write"),
+    [
+        ("a.txt", None, lambda path, rows: path.write_text("".join(f"{row['n']}\n" for row in rows))),
+        ("a.csv", Csv(), _csv),
+        ("a.parquet", Parquet(), lambda path, rows: pl.DataFrame(rows).write_parquet(path)),
+        ("b.parquet", Parquet(), _parquet),
+        ("a.arrow", Arrow(), lambda path, rows: pl.DataFrame(rows).write_ipc(path)),
+        ("a.txt.gz", None, _gzip),
+    ],
+    ids=["text", "csv", "one row group", "row groups", "arrow", "gzip"],
+)
+def test_how_many_records_there_are_is_told_of_every_format(tmp_path, name, input_format, write):
+    """Of a part of the input within a fifth, though readers read far ahead and row groups lie across the cuts."""
+    rows = [{"n": n, "text": f'say "{n}",\nplease'} for n in range(10_000, 30_000)]
+    write(tmp_path / name, rows)
+    job = Job(lambda value: [], **({"input": input_format} if input_format else {}))
+    with bench_of(tmp_path, job, str(tmp_path / name)) as bench:
+        for records in (10, 1000):
+            sample = bench.sample(records)
+            assert sample.all_records == pytest.approx(20_000, rel=0.2)
+            share = sample.records / sample.all_records
+            assert sample.size == pytest.approx(share * bench.input_bytes, rel=0.2, abs=5)
+        whole = bench.sample(100_000)
+        assert (whole.whole, whole.records, whole.all_records) == (True, 20_000, 20_000)
+        assert bench.whole_sample().records == 20_000
 
 
 def test_whole_files_are_records_and_bounded_in_bytes(tmp_path):
