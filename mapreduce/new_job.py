@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import keyword
 import sys
+import unicodedata
 from importlib import resources
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mapreduce.targets import demo_names
 
 STARTERS = "starters"  # the folder of this package with the texts of tests, and of the small job
 DEMOS = "mapreduce.demos"
+NAME_BYTES = 200  # of a module's: file systems take 255, and those of its test, compiled, are longer
 NAME_MARK = "JOB"  # in the text of a test: the name of the module that it tests
 
 
@@ -47,8 +49,23 @@ def write_new_job(folder: Path, name: str, demo: str | None = None) -> tuple[Pat
 
 
 def _check_name(name: str) -> None:
-    if not name.isidentifier() or keyword.iskeyword(name):
+    if keyword.iskeyword(name):
+        raise UsageError(
+            f"{name!r} is a word of Python's own, and no name for a module: choose another, such as my_{name}"
+        )
+    if name[:1].isdigit() and f"_{name}".isidentifier():
+        raise UsageError(f"{name!r} begins with a digit, which no name of a module does: write job_{name}, say")
+    if not name.isidentifier():
         raise UsageError(f"{name!r} is no name for a module: use letters, digits and _, such as my_job")
+    if len(name.encode()) > NAME_BYTES:
+        raise UsageError(f"{name[:20]}… is too long for the name of a file: use at most {NAME_BYTES} letters of a to z")
+    plain = unicodedata.normalize("NFKC", name)
+    if plain != name:
+        raise UsageError(f"Python reads {name!r} as {plain!r}, and would not find the module: write {plain}")
+    if name.startswith("__") and name.endswith("__"):
+        raise UsageError(f"{name!r} is a name that Python keeps for itself: choose another, such as my_job")
+    if name == "conftest" or name.startswith("test_") or name.endswith("_test"):
+        raise UsageError(f"pytest takes {name}.py for its own: choose another name, that of the job, such as my_job")
     taken = find_module(name)
     if name in sys.stdlib_module_names or (taken is not None and taken.kind != "project"):
         raise UsageError(f"a module {name}.py would hide another one of that name: choose another name")

@@ -6,6 +6,7 @@ Owns no values: names and chains of names only. What they mean is looked up by `
 from __future__ import annotations
 
 import dis
+import itertools
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR"
 _BETWEEN = frozenset({"EXTENDED_ARG", "PUSH_NULL", "CACHE"})
 _SUBSCRIPTS = frozenset({"BINARY_SUBSCR", "STORE_SUBSCR", "DELETE_SUBSCR"})
 _CALLS = frozenset({"PRECALL", "CALL"})
+_ARGUMENTS = frozenset({"LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK"})  # what loads one, in all Pythons
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +82,45 @@ def references(code: types.CodeType) -> References:
     return References(tuple(chains), frozenset(attributes), tuple(imports))
 
 
+def attributes_read_of(code: types.CodeType, argument: str) -> frozenset[str] | None:
+    """What code reads of an argument: names of attributes, "()" after those of methods that it calls at once.
+
+    None where the code has no such argument, or does anything else with it: then nobody can tell.
+    """
+    if argument not in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+        return None
+    read: set[str] = set()
+    found = [instruction for instruction in dis.get_instructions(code) if instruction.opname not in _BETWEEN]
+    for instruction, after in itertools.pairwise(found):
+        named = instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
+        if instruction.opcode in dis.hasconst or argument not in named:
+            continue
+        if instruction.opname not in _ARGUMENTS or after.opname not in {"LOAD_ATTR", "LOAD_METHOD"}:
+            return None
+        read.add(f"{after.argval}()" if _is_called(after) else after.argval)
+    return frozenset(read)
+
+
+def _is_called(load: dis.Instruction) -> bool:
+    """Whether what is loaded is called, as far as the instruction shows it: it makes room for what the call needs."""
+    return load.opname == "LOAD_METHOD" or "NULL" in load.argrepr
+
+
 def _chain(found: Sequence[dis.Instruction], place: int) -> Chain:
     """The chain that begins with the instruction at a place."""
     end = place + 1
     while end < len(found) and found[end].opname in _ATTRIBUTES:
         end += 1
-    return Chain(tuple(one.argval for one in found[place:end]), _item(found[end - 1], found[end : end + 3]))
+    is_called = _is_called(found[place]) or _is_called(found[end - 1])
+    item = _item(found[end : end + 3], is_called=is_called)
+    return Chain(tuple(one.argval for one in found[place:end]), item)
 
 
-def _item(last: dis.Instruction, after: Sequence[dis.Instruction]) -> str | None:
+def _item(after: Sequence[dis.Instruction], *, is_called: bool) -> str | None:
     """The text that something is looked up by, or called with: alone, or before another constant."""
     first, *rest = [one.opname for one in after] or [""]
     if first != "LOAD_CONST" or not isinstance(after[0].argval, str):
         return None
-    is_called = last.opname == "LOAD_METHOD" or "NULL" in last.argrepr
     ends = _CALLS if is_called else _SUBSCRIPTS
     used = rest[:1] if not is_called or rest[:1] != ["LOAD_CONST"] else rest[1:]
     return after[0].argval if used and used[0] in ends else None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import functools
+import json
 import operator
 import os
 import posix
 import re
+import struct
 import threading
 import types
 import typing
@@ -27,12 +29,13 @@ DYNAMIC_MODULES = frozenset(
     | {"pydoc", "code", "codeop", "timeit", "doctest", "unittest", "pdb", "bdb", "trace", "profile", "cProfile"}
 )
 # Modules through which all code can be found, and by which of their names.
+LOCALS = frozenset({locals, vars})  # calls that give what the names of a function mean, its arguments too
 WINDOWS = {
     "sys": frozenset({"modules", "_getframe", "_current_frames", "_current_exceptions", "__dict__"}),
-    "builtins": frozenset({*(one.__name__ for one in DYNAMIC), "__dict__"}),
+    "builtins": frozenset({*(one.__name__ for one in DYNAMIC | LOCALS), "__dict__"}),
 }
 DYNAMIC_ATTRIBUTES = frozenset(
-    {"__globals__", "__builtins__", "__subclasses__", "f_globals", "f_back", "__loader__"}
+    {"__globals__", "__builtins__", "__subclasses__", "f_globals", "f_locals", "f_back", "__loader__"}
     | {"__code__", "tb_lineno", "f_lineno", "co_firstlineno", "co_filename", "tb_frame"}
     | {
         "sql",
@@ -51,7 +54,11 @@ OF_SHELLS = frozenset({"_", "PWD", "OLDPWD", "SHLVL"})
 OWN_OF_CLASSES = frozenset({"__dict__", "__weakref__", "_abc_impl", "__firstlineno__", "__static_attributes__"})
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
 CACHED = functools._lru_cache_wrapper  # noqa: SLF001 - what functools.cache makes has no other name
+_dispatched: Any = functools.singledispatch(id)
+DISPATCHER: types.CodeType = _dispatched.__code__  # that of all functions which singledispatch makes
+OWN_OF_DISPATCHERS = frozenset({"register", "dispatch", "_clear_cache"})  # they hold what was looked up so far
 DESCRIPTOR = ("__name__", "__objclass__")
+SCANNER = ("strict", "object_hook", "object_pairs_hook", "parse_float", "parse_int", "parse_constant")
 # What wraps functions and types, and by what it is told.
 PARTS: dict[Any, tuple[str, ...]] = {
     types.MethodType: ("__func__", "__self__"),
@@ -62,6 +69,8 @@ PARTS: dict[Any, tuple[str, ...]] = {
     types.GenericAlias: ("__origin__", "__args__"),
     types.UnionType: ("__args__",),
     re.Pattern: ("pattern", "flags"),
+    struct.Struct: ("format",),
+    type(vars(json.JSONDecoder())["scan_once"]): SCANNER,
     typing.TypeVar: ("__name__", "__bound__", "__constraints__", "__covariant__", "__contravariant__"),
     typing.ParamSpec: ("__name__", "__bound__"),
     types.MemberDescriptorType: DESCRIPTOR,

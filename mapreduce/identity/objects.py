@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mapreduce.identity.kinds import ENVIRONMENT, MISSING
+from mapreduce.identity.kinds import ENVIRONMENT, MISSING, OWN_OF_DISPATCHERS
 from mapreduce.identity.owner import is_foreign, is_users, module_of_class
 
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")  # how pickles begin, since protocol 2
@@ -45,6 +45,23 @@ def texts_in(annotations: dict[str, Any]) -> Iterator[str]:
             waiting += value
         elif is_foreign(module_of_class(type(value))):
             waiting += typing.get_args(value)
+
+
+def dispatched(function: types.FunctionType) -> tuple[dict[type, Any], dict[str, Any]]:
+    """Of what `functools.singledispatch` has made: the functions by type, and its attributes.
+
+    They are read from where it looks them up. What it remembers of former calls is left out.
+    """
+    registry = _enclosed(_enclosed(function, "dispatch"), "registry")
+    attributes = {
+        name: value for name, value in vars(function).items() if name not in OWN_OF_DISPATCHERS or is_users(value)
+    }
+    return registry, attributes
+
+
+def _enclosed(function: types.FunctionType, name: str) -> Any:
+    cells = function.__closure__ or ()
+    return cells[function.__code__.co_freevars.index(name)].cell_contents
 
 
 def slots_of(cls: type, value: Any) -> Iterator[tuple[str, Any]]:

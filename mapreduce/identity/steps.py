@@ -15,13 +15,17 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from importlib import metadata
+from types import FunctionType
 from typing import Any
 
 import msgpack
 
 from mapreduce.aggregators import Aggregator
-from mapreduce.calls import Call
+from mapreduce.calls import CONTEXT, Call
+from mapreduce.identity.code import attributes_read_of
 from mapreduce.identity.effects import effects
+from mapreduce.identity.kinds import OF_SHELLS
 from mapreduce.identity.walk import Fingerprint, fingerprint, fingerprint_of_code, fingerprint_of_values
 from mapreduce.job import Job
 from mapreduce.plan import UNJUDGED, UNKNOWN, StepIdentity, TaskOptions
@@ -50,6 +54,11 @@ NO_MATTER = frozenset(
     }
 )
 COMMON = ("versions", "options", "files", "module code", "environment")  # what all steps share
+VARIABLE = "environment variable"  # how the facts of those that are read are called
+# What functions may read of `ctx` and not come by the job's parameters.
+NO_PARAMETERS = frozenset(
+    {"counters", "path", "offset", "random", "task", "index", "attempt", "previous", "files", "outputs", "warn()"}
+)
 PARTITIONING = ("maps", "reduces")  # of a step's shape: its title is for people
 REASON_CHARS = 200  # of why something could not be judged
 
@@ -59,12 +68,14 @@ def identities_of(
 ) -> tuple[StepIdentity, ...]:
     """The identity of each step. `files` is the sum of the files that travel with the job, "" for none."""
     whole = _AllCode(package)
+    at_import, read_at_import = whole.effects()
     common = {
         "versions": _sum(sorted(_versions().items())),
         "options": _sum(_options(options)),
         "files": files,
-        "module code": whole.effects(),
+        "module code": at_import,
         "environment": _sum(_environment()),
+        **_variables(read_at_import),
     }
     found = []
     for plan, shape in zip(job.resolved, options.steps, strict=True):
@@ -72,8 +83,8 @@ def identities_of(
         maps["reduce tasks"] = (plan.map_only, *(getattr(shape, name) for name in PARTITIONING))
         found.append(
             StepIdentity(
-                maps={name: _fact(value, whole) for name, value in maps.items()} | common,
-                reduces={name: _fact(value, whole) for name, value in reduces.items()},
+                maps=_facts(maps, whole) | common,
+                reduces=_facts(reduces, whole, "reducer's "),
             )
         )
     return tuple(found)
@@ -86,7 +97,8 @@ def changed_since(former: tuple[StepIdentity, ...], now: tuple[StepIdentity, ...
     names: dict[str, None] = {}
     for number, (old, new) in enumerate(zip(former, now, strict=True), 1):
         for name in (*_differences(old.maps, new.maps), *_differences(old.reduces, new.reduces)):
-            of = f" of step {number}" if number > 1 and name not in COMMON else ""
+            told = name in COMMON or (name in names and name.startswith(VARIABLE))
+            of = f" of step {number}" if number > 1 and not told else ""
             digests = (new.maps | new.reduces).get(name, "")
             names[f"{name}{of}{UNJUDGED if digests.startswith(UNKNOWN) else ''}"] = None
     return tuple(names)
@@ -106,7 +118,7 @@ def unjudged(plan: StepPlan) -> tuple[str, bool]:
 
 
 def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[str, ...]:
-    names = dict.fromkeys((*old, *new))
+    names = [name for name in dict.fromkeys((*old, *new)) if VARIABLE not in name or (name in old and name in new)]
     return tuple(n for n in names if old.get(n) != new.get(n) or new.get(n, "").startswith(UNKNOWN))
 
 
@@ -140,15 +152,46 @@ def _call(call: object) -> object:
 
 
 def _parameters(calls: list[Call], params: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of the parameters that some functions take: of all, where one can look into `ctx.params`."""
-    if any(call.wants_context for call in calls):
-        return dict(sorted(params.items()))
+    """The values of the parameters that some functions take: of all, where one may look into `ctx.params`."""
     taken = {parameter.name for call in calls for parameter in call.parameters}
+    if not taken.issuperset(params) and any(_may_look_at_params(call) for call in calls):
+        taken.update(params)
     return {name: value for name, value in sorted(params.items()) if name in taken}
 
 
-def _fact(value: object, whole: _AllCode) -> str:
-    return _told(fingerprint(value), whole)
+def _may_look_at_params(call: Call) -> bool:
+    """Whether a function that takes `ctx` may do more with it than read what is no parameter."""
+    if not call.wants_context:
+        return False
+    read = attributes_read_of(call.function.__code__, CONTEXT) if isinstance(call.function, FunctionType) else None
+    if read is None or not read <= NO_PARAMETERS:
+        return True
+    found = fingerprint(call.function)
+    return found.sees_locals or bool(found.unjudged)
+
+
+def _facts(values: Mapping[str, object], whole: _AllCode, of: str = "") -> dict[str, str]:
+    """What each value comes to, and the variables of the environment that are read: `of` is said of these."""
+    facts: dict[str, str] = {}
+    read: set[str | None] = set()
+    for name, value in values.items():
+        found = fingerprint(value)
+        facts[name] = _told(found, whole)
+        read |= _read(found)
+    return facts | {f"{of}{name}": digest for name, digest in _variables(read).items()}
+
+
+def _read(found: Fingerprint) -> frozenset[str | None]:
+    """The variables that are read: all of them where all code counts, since it cannot be told what that does."""
+    return found.variables | {None} if found.unjudged and not found.unknown else found.variables
+
+
+def _variables(names: set[str | None]) -> dict[str, str]:
+    """The values of some variables of the environment; None is for all, but for what shells set for themselves."""
+    found = dict(os.environ)
+    if None in names:
+        return {f"{VARIABLE}s": _sum(sorted(pair for pair in found.items() if pair[0] not in OF_SHELLS))}
+    return {f"{VARIABLE} {name}": _sum(found.get(name)) for name in sorted(filter(None, names))}
 
 
 def _told(found: Fingerprint, whole: _AllCode) -> str:
@@ -165,9 +208,7 @@ def _options(options: TaskOptions) -> list[tuple[str, str]]:
 
 
 def _versions() -> dict[str, str]:
-    import numpy as np  # noqa: PLC0415 - the data plane needs it anyway, the import of this module does not
-
-    return own_versions() | {"numpy": np.__version__, "python": sys.version}
+    return own_versions() | {"numpy": metadata.version("numpy"), "python": sys.version}
 
 
 class _AllCode:
@@ -200,9 +241,10 @@ class _AllCode:
         except (SyntaxError, ValueError, RecursionError):
             return True
 
-    def effects(self) -> str:
-        """A digest of what the project's modules do when they are imported, beside defining names."""
-        found = []
+    def effects(self) -> tuple[str, set[str | None]]:
+        """A digest of what the project's modules do when they are imported, and the variables that this reads."""
+        found: list[tuple[str, str]] = []
+        read: set[str | None] = set()
         for source in self._package.modules:
             module = sys.modules.get(source.name)
             if module is None:
@@ -210,14 +252,16 @@ class _AllCode:
             try:
                 code = effects(source.source, source.path, vars(module))
             except (SyntaxError, ValueError, RecursionError) as error:  # it was edited after it had been imported
-                return f"{UNKNOWN} the module {source.name}: {error}"
+                return f"{UNKNOWN} the module {source.name}: {error}", read
             if code is None:
                 continue
-            told = _told(fingerprint_of_code(code, vars(module)), self)
+            reached = fingerprint_of_code(code, vars(module))
+            told = _told(reached, self)
             if told.startswith(UNKNOWN):
-                return told
+                return told, read
             found.append((source.name, told))
-        return _sum(found)
+            read |= _read(reached)
+        return _sum(found), read
 
 
 def _environment() -> list[str]:

@@ -23,9 +23,11 @@ from mapreduce.identity.kinds import (
     BASES,
     CACHED,
     CANONICAL,
+    DISPATCHER,
     DYNAMIC,
     DYNAMIC_ATTRIBUTES,
     HARMLESS,
+    LOCALS,
     LOCKS,
     MISSING,
     OF_ENVIRONMENT,
@@ -34,7 +36,15 @@ from mapreduce.identity.kinds import (
     PARTS,
     WINDOWS,
 )
-from mapreduce.identity.objects import NotJudgedError, UnknownError, is_environment, reduced, slots_of, texts_in
+from mapreduce.identity.objects import (
+    NotJudgedError,
+    UnknownError,
+    dispatched,
+    is_environment,
+    reduced,
+    slots_of,
+    texts_in,
+)
 from mapreduce.identity.owner import (
     has_dict,
     is_at_home,
@@ -54,12 +64,16 @@ NAMED = 2  # parts of what is found under a name in a module
 class Fingerprint:
     """A SHA-256 in hex; `unjudged` says what it does not cover, "" if nothing.
 
-    `unknown` says that all code of the job would not cover it either, since it may come from elsewhere.
+    `unknown` says that all code of the job would not cover it either, since it may come from elsewhere. `variables` are
+    those of the environment that are read, None for all: their values are not covered. `sees_locals` says that code may
+    look at the arguments of whatever calls it.
     """
 
     sha256: str
     unjudged: str = ""
     unknown: bool = False
+    variables: frozenset[str | None] = frozenset()
+    sees_locals: bool = False
 
 
 def fingerprint(*roots: object) -> Fingerprint:
@@ -79,17 +93,16 @@ def fingerprint_of_values(modules: Iterable[dict[str, Any]]) -> Fingerprint:
 
 
 def _found(walk: _Walk, roots: Iterable[object]) -> Fingerprint:
+    unjudged, unknown = "", False
     try:
         walk.run(roots)
     except NotJudgedError as reason:
-        return Fingerprint(walk.digest(), str(reason), isinstance(reason, UnknownError))
+        unjudged, unknown = str(reason), isinstance(reason, UnknownError)
     except RecursionError:
-        return Fingerprint(walk.digest(), "values that are nested too deeply", unknown=True)
+        unjudged, unknown = "values that are nested too deeply", True
     except Exception as error:  # noqa: BLE001 - objects of others answer here: what they raise cannot be judged
-        return Fingerprint(
-            walk.digest(), f"an object that raises {type(error).__name__} when it is looked at", unknown=True
-        )
-    return Fingerprint(walk.digest())
+        unjudged, unknown = f"an object that raises {type(error).__name__} when it is looked at", True
+    return Fingerprint(walk.digest(), unjudged, unknown, frozenset(walk.variables), walk.sees_locals)
 
 
 class _Code:
@@ -131,6 +144,9 @@ class _Walk(Writer):
     def _function(self, function: types.FunctionType) -> None:
         module = module_of(function)
         foreign = is_foreign(module, function.__code__.co_filename)
+        if function.__code__ is DISPATCHER:
+            self._parts("singledispatch", *dispatched(function))
+            return
         if foreign:
             self._foreign("function", module, function.__qualname__)
             if is_at_home(function, module):
@@ -269,6 +285,7 @@ class _Walk(Writer):
             owner = value.__self__
             if owner is builtins and value in DYNAMIC and self._reads_code:
                 raise NotJudgedError(f"{value.__name__}()")
+            self.sees_locals |= owner is builtins and value in LOCALS
             self._foreign("builtin", value.__module__ or "", value.__qualname__)
             self._parts("of", None if isinstance(owner, types.ModuleType) else owner)
         elif kind is CACHED:

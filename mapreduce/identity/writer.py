@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import types
 from abc import ABC, abstractmethod
 from collections import deque
@@ -14,7 +13,7 @@ import msgpack
 
 from mapreduce.dataflow.columns.values import encode_value, holds_pickle
 from mapreduce.errors import ValueTypeError
-from mapreduce.identity.kinds import CANONICAL, DYNAMIC_MODULES, MISSING, OF_SHELLS, SCALARS, SINGLES
+from mapreduce.identity.kinds import CANONICAL, DYNAMIC_MODULES, MISSING, SCALARS, SINGLES
 from mapreduce.identity.objects import NotJudgedError, UnknownError
 from mapreduce.identity.owner import version_of
 
@@ -34,6 +33,8 @@ class Writer(ABC):
         self._reads_code = reads_code
         self._hash = hashlib.sha256()
         self.size = 0
+        self.variables: set[str | None] = set()  # those of the environment that are read, None for all
+        self.sees_locals = False  # whether code may look at the arguments of what calls it
         self._numbers: dict[int, int] = {}
         self._alive: list[object] = []  # so that no number becomes another object's
         self._waiting: deque[object] = deque()
@@ -96,6 +97,8 @@ class Writer(ABC):
             inner = type(self)(reads_code=self._reads_code)
             inner.run([item])
             self.size += inner.size
+            self.variables |= inner.variables
+            self.sees_locals |= inner.sees_locals
             sums.append(inner.digest())
         self._put("set", name, sorted(sums))
 
@@ -116,9 +119,9 @@ class Writer(ABC):
         self._put(what, module, name, version_of(module))
 
     def _environment(self, item: str | None) -> None:
-        """Write a variable of the process' environment, or all where code does not name the one it reads."""
-        found = {name: value for name, value in sorted(os.environ.items()) if name not in OF_SHELLS}
-        self._put("environment", found if item is None else [item, os.environ.get(item)])
+        """Write that a variable of the process' environment is read, or any where code does not name the one."""
+        self.variables.add(item)
+        self._put("environment", item)
 
     def _container(self, value: list[Any] | dict[Any, Any]) -> None:
         self._put(type(value).__name__, len(value))

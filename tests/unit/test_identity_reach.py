@@ -187,6 +187,8 @@ VARIABLES = {
     "getenv": "from os import getenv\ndef mapper(line):\n    yield getenv('IDR'), 1\n",
     "a name that is put together": "import os\ndef mapper(line):\n    yield os.getenv('ID' + line), 1\n",
     "an alias": "import os\nE = os.environ\ndef mapper(line):\n    yield E['IDR'], 1\n",
+    "what cannot be judged": "def mapper(line):\n    import sys\n    import os\n    yield os.environ['IDR'], 1\n",
+    "eval": 'def mapper(line):\n    yield eval(\'__import__("os").environ["IDR"]\'), 1\n',
     "os imported inside": "def mapper(line):\n    import os\n    yield os.environ['IDR'], 1\n",
     "an effect": f"import os\n{PRECISION}if os.environ['IDR'] == '1':\n    {EFFECT}\n",
 }
