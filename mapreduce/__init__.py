@@ -144,4 +144,4 @@ def __dir__() -> list[str]:
 
 
 if "IPython" in sys.modules:
-    importlib.import_module("mapreduce.notebook").show_errors()
+    importlib.import_module("mapreduce.notebook_errors").show_errors()

@@ -36,6 +36,7 @@ def to_the_point(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        __tracebackhide__ = True  # pytest then shows the caller's line
         try:
             return function(*args, **kwargs)
         except (UsageError, JobFailed, JobCancelled) as error:

@@ -12,7 +12,7 @@ from mapreduce.job import Job, StepPlan
 from mapreduce.joins import Join
 from mapreduce.partitioners import ListPartitioner, RangePartitioner
 from mapreduce.step import InputPlan
-from mapreduce.targets import LoadedTarget
+from mapreduce.targets import LoadedTarget, misspelt
 from mapreduce.travel.package import package_of
 
 _KINDS = {
@@ -59,7 +59,7 @@ class JobDescription:
     (name, path) of the sources that travel; `packages` must be on each worker.
 
     `resume` says which edits let a failed job's map results be used again. `by_value` says that the job itself travels
-    as a pickle; `problem` why it cannot travel, or "".
+    as a pickle; `problem` why it cannot travel, or "". `notes` are what may be a mistake.
     """
 
     name: str
@@ -77,6 +77,7 @@ class JobDescription:
     packages: tuple[str, ...]
     by_value: bool
     problem: str
+    notes: tuple[str, ...] = ()
 
     def render(self) -> str:
         """The description as lines of text for a terminal."""
@@ -93,7 +94,8 @@ class JobDescription:
         lines.append("")
         lines += [f"input       {f'{name}: ' if name else ''}{text}" for name, text in self.inputs]
         lines += [f"output      {f'{name}: ' if name else ''}{text}" for name, text in self.outputs]
-        lines.append(f"reducers    {self.reducers or 'from the size of the input'}")
+        if not all(step.map_only for step in self.steps):
+            lines.append(f"reducers    {self.reducers or 'from the size of the input'}")
         lines.append(f"split size  {f'{self.split_size:,} bytes' if self.split_size else 'from the size of the input'}")
         lines += [f"part size   about {self.part_size:,} bytes a file"] if self.part_size else []
         lines.append(f"seed        {self.seed}")
@@ -103,6 +105,7 @@ class JobDescription:
         if not self.modules and not self.by_value:
             lines.append("  none: it is part of the engine")
         lines.append(f"packages that workers need: {', '.join(self.packages) or 'none'}")
+        lines += [f"note: {note}" for note in self.notes]
         if self.problem:
             lines += ["", f"It cannot run yet: {self.problem}"]
         return "\n".join(lines) + "\n"
@@ -141,6 +144,7 @@ def describe_job(loaded: Job | LoadedTarget) -> JobDescription:
         packages=packages,
         by_value=by_value,
         problem=problem,
+        notes=misspelt(loaded.module) if isinstance(loaded, LoadedTarget) else (),
     )
 
 

@@ -73,12 +73,28 @@ class ValueTypeError(RecordError):
     """A value that cannot be written where it should go."""
 
 
+class UnwritableResult(ValueTypeError):
+    """A result that the output's format cannot say. `key` is its key as text, None where results are values alone."""
+
+    def __init__(self, message: str, key: str | None) -> None:
+        super().__init__(message)
+        self.key = key
+
+
 class SecondPassError(RecordError):
     """The values handed to a reducer were gone through twice."""
 
 
 class InputChangedError(MapReduceError):
-    """A piece of the input is not the file that was planned (size or modification time differ): the job fails."""
+    """A piece of the input is not the file that was planned (size or modification time differ): the job fails.
+
+    `change` says what is wrong, and `advice` what to do about it in a run, "" for nothing.
+    """
+
+    def __init__(self, change: str, advice: str = "") -> None:
+        super().__init__(f"{change} {advice}" if advice else change)
+        self.change = change
+        self.advice = advice
 
 
 class CorruptBlockError(MapReduceError):

@@ -47,6 +47,10 @@ FORMATS: dict[str, type[Format]] = {
 _NAMES = {kind: name for name, kind in FORMATS.items()}
 _FLAGS = {"yes": True, "no": False}
 _TAB = "tab"  # the one separator that is hard to write on a command line
+_WRITTEN = {  # how values are written that look otherwise elsewhere
+    "separator": "write separator=tab for a tab, separator=%2C for a comma, separator=%3B for a semicolon",
+    "columns": "write + between the names, such as columns=id+name",
+}
 
 Meant = str | Sequence[str] | Mapping[str, str] | None
 
@@ -78,12 +82,17 @@ def format_of(text: str) -> Format:
     kind = FORMATS.get(name)
     if kind is None:
         known = ", ".join(name for name in FORMATS if name not in {_NAMES[FixedLength], _NAMES[Records]})
-        raise UsageError(f"{text!r} is no input format: write one of {known}, fixed:LENGTH")
+        tabs = "; fields with tabs between are csv:separator=tab" if name == "tsv" else ""
+        raise UsageError(f"{text!r} is no input format: write one of {known}, fixed:LENGTH{tabs}")
     known_options = {field.name: field for field in fields(kind)}
     needed = [field.name for field in known_options.values() if field.default is MISSING]
     found: dict[str, Any] = {}
+    option_name = ""
     for number, option in enumerate(options.split(",") if options else ()):
+        former = option_name
         option_name, equals, value = option.partition("=")
+        if not equals and former in _WRITTEN:
+            raise UsageError(f"{text!r}: the value of {former}= ends at the comma; {_WRITTEN[former]}")
         if not equals:
             option_name, value = (needed[number] if number < len(needed) else ""), option
         if option_name not in known_options:
@@ -96,7 +105,8 @@ def format_of(text: str) -> Format:
     try:
         return kind(**found)
     except JobDefinitionError as error:
-        raise UsageError(f"{text!r}: {error}") from None
+        written = [f"; {how}" for option, how in _WRITTEN.items() if str(error).startswith(f"{option}=")]
+        raise UsageError("".join([f"{text!r}: {error}", *written])) from None
 
 
 def _advice(name: str, kind: type[Format]) -> str:

@@ -23,8 +23,11 @@ def arguments_of(job: Job, given: Source | Sequence[str] | Mapping[str, Source])
     """Give the paths of each of the job's inputs, or the former results, in the order of its inputs.
 
     A job with named inputs takes a mapping from name to paths, or texts such as "users=u.csv", a name several times
-    too. Raises UsageError, which lists the names, for an unknown or missing one.
+    too. Raises UsageError, which lists the names, for an unknown or missing one, and for an empty path.
     """
+    for source in given.values() if isinstance(given, Mapping) else [given]:
+        if not isinstance(source, ResultFolders | KeptInput) and "" in source:
+            raise UsageError("an input is empty: name a file, a folder (. is the current one) or a glob")
     names = [source.name for source in job.resolved[0].inputs]
     if names == [""]:
         if isinstance(given, Mapping):

@@ -118,12 +118,12 @@ class Job:
         self.named = name is not None
         self.reducers = None if reducers is None else check_reducers(reducers)
         self.split_size = None if split_size is None else parse_size(split_size)
-        self.seed = _check_int("seed", seed, 0, (1 << 64) - 1)
+        self.seed = _check_int("seed=", seed, 0, (1 << 64) - 1)
         self.encoding = _check_encoding(encoding)
         self.encoding_errors = check_encoding_errors(encoding_errors)
         self.output = check_output_format("output=", output)
         self.outputs = _check_outputs(outputs or {})
-        self.part_size = None if part_size is None else parse_size(part_size, "part_size")
+        self.part_size = None if part_size is None else parse_size(part_size, "part_size=")
 
     def _merge_parameters(self) -> tuple[Parameter, ...]:
         try:
@@ -142,23 +142,23 @@ class Job:
         return f"Job({steps})"
 
 
-def parse_size(size: int | str, option: str = "split_size") -> int:
+def parse_size(size: int | str, option: str = "split_size=") -> int:
     """Bytes from an int or from text such as "64MB", "1.5GiB", "4096" (units are powers of 1024).
 
-    Raises JobDefinitionError, naming the option, where it is no size, or outside 1 byte to a terabyte.
+    Raises JobDefinitionError, which begins with the option, where it is no size, or outside 1 byte to a terabyte.
     """
     if isinstance(size, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", size, re.IGNORECASE)
         if match is None:
-            msg = f"{option}={size!r} is not a size: write bytes as a number, or with a unit, such as 16MB"
+            msg = f"{option} is {size!r}, which is not a size: write bytes as a number, or with a unit, such as 16MB"
             raise JobDefinitionError(msg)
         size = int(float(match[1]) * _UNITS[match[2].lower()])
     return _check_int(option, size, 1, SPLIT_BYTES)
 
 
-def check_reducers(reducers: object) -> int:
-    """Give the number of reducers. Raises JobDefinitionError for one that no job can have."""
-    return _check_int("reducers", reducers, 1, REDUCERS)
+def check_reducers(reducers: object, option: str = "reducers=") -> int:
+    """Give the number of reducers. Raises JobDefinitionError, which begins with the option."""
+    return _check_int(option, reducers, 1, REDUCERS)
 
 
 def check_encoding_errors(choice: object) -> str:
@@ -235,7 +235,7 @@ def _check_name(name: object) -> str:
 
 def _check_int(option: str, value: object, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        msg = f"{option}= must be a whole number from {low:,} to {high:,}, not {value!r}"
+        msg = f"{option} must be a whole number from {low:,} to {high:,}, not {value!r}"
         raise JobDefinitionError(msg)
     return value
 

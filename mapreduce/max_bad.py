@@ -23,8 +23,8 @@ MOST = 2**63 - 1  # that fits the wire
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
-def read_max_bad(given: int | str | None) -> MaxBad | None:
-    """Read `--max-bad` or `max_bad=`: a number of records, or text such as "10" or "0.5%". Raises UsageError."""
+def read_max_bad(given: int | str | None, option: str = "max_bad=") -> MaxBad | None:
+    """Read a number of records, or text such as "10" or "0.5%". Raises UsageError, which begins with the option."""
     if given is None:
         return None
     if isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= MOST:
@@ -37,7 +37,7 @@ def read_max_bad(given: int | str | None) -> MaxBad | None:
         if text.isascii() and text.isdecimal() and len(text) < len(str(MOST)):
             return MaxBad(int(text))
     raise UsageError(
-        f"max_bad is {given!r:.100}; it is a number of records such as 10, or a share of them such as 0.5%: more bad "
+        f"{option} is {given!r:.100}; it is a number of records such as 10, or a share of them such as 0.5%: more bad "
         "records than that fail the job"
     )
 
@@ -80,15 +80,11 @@ def too_many(
     allowed = f"--max-bad allows {limit.records:,}"
     if limit.percent is not None:
         allowed = f"--max-bad allows {limit.percent:g}% of {records or 0:,}"
-    story = last or Failure(FailureKind.USER, "")
-    first = f"{story.message} " if story.message else ""
-    message = f"{first}({total:,} bad record{'' if total == 1 else 's'}: {allowed})"
-    notes = (
-        "bad records by kind:",
-        *summary_of(bad, places),
-        "mend the input or the functions, or allow more with --max-bad N or P%",
-    )
-    return replace(story, kind=FailureKind.USER, message=message, notes=notes)
+    count = f"{total:,} bad record{'' if total == 1 else 's'}: {allowed}"
+    what = (*summary_of(bad, places), "mend the input or the functions, or allow more with --max-bad N or P%")
+    if last is None or not last.message:
+        return replace(last or Failure(FailureKind.USER, ""), kind=FailureKind.USER, message=count, notes=what)
+    return replace(last, kind=FailureKind.USER, notes=(count, *what))
 
 
 def summary_of(bad: Mapping[str, int], places: Mapping[str, str]) -> tuple[str, ...]:
@@ -137,5 +133,5 @@ class TooManyBad(RecordError):
     """A task alone has more bad records than its job may. `failure` is what is to be told."""
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
+        super().__init__(failure.describe())
         self.failure = failure

@@ -36,7 +36,7 @@ from mapreduce.progress import (
 )
 
 if TYPE_CHECKING:
-    from mapreduce.result import JobHandle, NamedOutput, Records, Result
+    from mapreduce.result import JobHandle, NamedOutput, Output, Records, Result
 
 REDRAW_S = 0.25  # between two steps of a bar: so the end of a run still finds room among the DRAWS_PER_S
 DRAWS_PER_S = 5  # updates that a page gets at most: more would only keep it busy
@@ -248,6 +248,17 @@ def named_output_html(output: NamedOutput) -> str:
     return f"<div><b>{_escaped(output.name)}</b>{_table(rows)}{_first_records(output, output.records)}</div>"
 
 
+def output_html(output: Output) -> str:
+    """What a job has once written as a table: its named outputs, bad records and first records."""
+    rows = [("output", _place(output)), *_named_outputs(output)]
+    try:
+        total, bad = len(output), len(output.bad)
+    except OutputError as error:
+        return f"<div>{_table(rows)}{_div(str(error))}</div>"
+    rows += [("bad records", count(bad))] if bad else []
+    return f"<div>{_table([('records', count(total)), *rows])}{_first_records(output, total)}</div>"
+
+
 def handle_html(handle: JobHandle) -> str:
     """A job on a cluster as a table, without asking its coordinator."""
     rows = [("job", handle.id), ("coordinator", handle.coordinator), ("methods", "status(), wait(), cancel()")]
@@ -258,7 +269,7 @@ def _place(output: Records) -> str:
     return "temporary: it goes away with this object" if output.output is None else clean(str(output.output))
 
 
-def _named_outputs(result: Result) -> list[tuple[str, str]]:
+def _named_outputs(result: Output) -> list[tuple[str, str]]:
     try:
         return [(f"output {name}", records(output.records)) for name, output in result.outputs.items()]
     except OutputError:

@@ -34,7 +34,7 @@ def cell_traceback(error: MapReduceError) -> list[str]:
     ]
     called = "".join(traceback.format_list(calls)).rstrip("\n")
     if isinstance(error, JobFailed):
-        from mapreduce.failed.history import advice  # noqa: PLC0415 - only failed jobs need it
+        from mapreduce.failed.advice import advice  # noqa: PLC0415 - only failed jobs need it
 
         story = "\n".join(filter(None, [str(error), advice(error.job)]))
         text = f"{story}\n\nThe job was run here:\n{called}" if called else story

@@ -38,6 +38,14 @@ def ending_of(output_format: str) -> str:
     return f"{_ENDINGS.get(base, f'.{base}')}.{compression}"
 
 
+def is_output_format(name: str) -> bool:
+    """Whether an output can be in a format of this name: one that users may write, or that of typed records."""
+    match = _COMPILED.fullmatch(name)
+    return name == RECORDS or (
+        match is not None and match["base"] in OUTPUT_FORMATS and not (match["packed"] and match["base"] in COLUMNAR)
+    )
+
+
 def check_output_format(option: str, given: object) -> str:
     """Give the name of an output format. Raises JobDefinitionError for what is none."""
     match = _COMPILED.fullmatch(given) if isinstance(given, str) else None

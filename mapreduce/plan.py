@@ -24,7 +24,9 @@ class Piece:
 
     `file_size` and `version` are those of the file when it was planned; a file that differs later is an error. The
     version is the modification time in ns; of an object in a store, a number made of what the store tells it by.
-    `whole` says that the file cannot be cut at bytes (compressed, or of a stateful encoding): start is 0.
+    `whole` says that the file cannot be cut at bytes (compressed, or of a stateful encoding): start is 0. `touched` is
+    when the file's inode changed last, in ns, as the planner saw it (0 for an object): by it a result is saved, but no
+    file refused, since copies on other machines have their own.
     """
 
     path: str
@@ -33,6 +35,7 @@ class Piece:
     file_size: int
     version: int
     whole: bool = False
+    touched: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,9 @@ class Failure:
     `message` is one line. `traceback` is the user's own frames with their source lines, the engine's folded, or "".
     `function` names the user's function; `path` and `offset` say where in the input; `key` and `record` are reprs,
     shortened. `stderr` holds the last lines that the task process wrote. `producer` is set for INPUT_LOST.
-    `task` is the text of the task's id. `notes` are lines that end the story.
+    `task` is the text of the task's id. `notes` are lines that end the story. `tries` counts the attempts at the task
+    that failed so, this one with them, where it was not the first: else it is 0.
+    `saved_maps` is how many map results a job that failed so has left.
     """
 
     kind: FailureKind
@@ -199,27 +204,33 @@ class Failure:
     producer: AttemptId | None = None
     worker: str | None = None
     notes: tuple[str, ...] = ()
+    tries: int = 0
+    saved_maps: int = 0
 
     def __post_init__(self) -> None:
         """Leave out the secrets of URLs, since failures are shown, logged and kept: a key may be the path of a file."""
-        for name in ("message", "path", "key"):
+        for name in ("message", "traceback", "function", "path", "key", "record", "stderr"):
             text = getattr(self, name)
             if text is not None and "://" in text:
                 object.__setattr__(self, name, without_secrets(text))
+        if any("://" in note for note in self.notes):
+            object.__setattr__(self, "notes", tuple(map(without_secrets, self.notes)))
 
     def describe(self) -> str:
         """The whole story for a terminal: the user's traceback first, then function, place, key, record, and so on."""
         shown = self.traceback.rstrip("\n")
         lines = [shown] if shown else []
-        if not shown or not shown.endswith(self.message):  # which most tracebacks end with
+        # Most tracebacks have it: as their last line, or before the other lines of the exception's text.
+        if not any(line.endswith(self.message) and not line.startswith(" ") for line in shown.split("\n")):
             lines += ["", self.message] if shown else [self.message]
         place = self.path if self.offset is None else f"{self.path}, byte {self.offset}"
+        tried = f" (attempt {self.tries} of {self.tries} that failed so)" if self.tries else ""
         facts = [
             ("function", self.function),
             ("input", place if self.path else None),
             ("key", self.key),
             ("record", self.record),
-            ("task", self.task),
+            ("task", f"{self.task}{tried}" if self.task else None),
             ("worker", self.worker),
         ]
         lines += [f"  {name}: {value}" for name, value in facts if value]
@@ -250,6 +261,7 @@ class MaxBad:
     percent: float | None = None
 
 
+RESUMED_JOBS = 16  # that one job goes on with, the failed one first: what older ones have left goes with their week
 UNKNOWN = "?"  # how a digest begins that equals none
 UNJUDGED = " (cannot be judged)"  # of the name of what may have changed
 
@@ -283,9 +295,10 @@ class TaskOptions:
     synced: it goes away with the program that asked for it, or is in a store. A task's part becomes several files of
     about `part_size` bytes each, where that is set. With `max_bad` bad records are put aside, without it the first
     fails the job.
-    Map results are saved under the `identities` of their steps (none without any); with `resumes`, the id of a failed
-    job, they are those that it has left, where the identities are the same. `formats` are texts of the formats that the
-    inputs of the first step are read in (see `format_text`), "" where the job's own is meant; () for all of them.
+    Map results are saved under the `identities` of their steps (none without any); with `resumes`, the ids of a failed
+    job and of those that it had resumed, they are those that these have left, where the identities are the same.
+    `formats` are texts of the formats that the inputs of the first step are read in (see `format_text`), "" where the
+    job's own is meant; () for all of them.
     """
 
     job: str
@@ -305,7 +318,7 @@ class TaskOptions:
     part_size: int | None = None
     max_bad: MaxBad | None = None
     identities: tuple[StepIdentity, ...] = ()
-    resumes: str = ""
+    resumes: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
 
 
@@ -342,8 +355,9 @@ class JobSpec:
     are the ids of the kept jobs that this one reads, and `reads_at` says by which of its first step's map tasks: the
     first of as many as there are parts, or EVERY_PART where each map task reads all parts.
 
-    With `resumes` it uses again what the map tasks of that failed job have left on the workers; `changed` names what of
-    code and options is not as it was then. Without `saves` its own map results are of no use to another job.
+    With `resumes` it uses again what the map tasks of that failed job, and of those that it had resumed, have left on
+    the workers: `former_maps` results, as far as that is known. `changed` names what of code and options is not as it
+    was then. Without `saves` its own map results are of no use to another job.
     """
 
     job: str
@@ -366,7 +380,8 @@ class JobSpec:
     reads: tuple[str, ...] = ()
     reads_at: tuple[int, ...] = ()
     max_bad: MaxBad | None = None
-    resumes: str = ""
+    resumes: tuple[str, ...] = ()
+    former_maps: int | None = None
     changed: tuple[str, ...] = ()
     saves: bool = True
 

@@ -13,7 +13,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -36,7 +36,7 @@ from mapreduce.planner_inputs import CutInputs, cut_inputs
 from mapreduce.protocol import plain
 from mapreduce.request import Request
 from mapreduce.secret_urls import without_secrets
-from mapreduce.targets import LoadedTarget, job_from_module, load_job
+from mapreduce.targets import LoadedTarget, job_as_named, job_from_module, load_job, misspelt
 from mapreduce.travel.package import Package, build_package, build_setup
 from mapreduce.travel.side_files import pack_files
 from mapreduce.urls import is_url, whole_place
@@ -119,7 +119,7 @@ def load(job: Job | ModuleType | str) -> Job | LoadedTarget:
     if isinstance(job, str):
         return load_job(job)
     if isinstance(job, Job):
-        return job
+        return job_as_named(job)
     if isinstance(job, ModuleType):
         return job_from_module(job)
     raise UsageError(
@@ -128,10 +128,15 @@ def load(job: Job | ModuleType | str) -> Job | LoadedTarget:
     )
 
 
-def plan(request: Request, loaded: Job | LoadedTarget | None = None) -> Planned:
+def plan(
+    request: Request,
+    loaded: Job | LoadedTarget | None = None,
+    will_write: Callable[[str, str], None] = lambda _job, _output: None,
+) -> Planned:
     """Load the job (unless it is `loaded`), find and cut the inputs, pack the code, reserve the output folder.
 
-    Raises a UsageError that names what is wrong; then nothing is left behind.
+    `will_write` is told the job's id and its output folder before that is touched. Raises a UsageError that names what
+    is wrong; then nothing is left behind.
     """
     loaded = load(request.job) if loaded is None else loaded
     job = loaded.job if isinstance(loaded, LoadedTarget) else loaded
@@ -146,8 +151,12 @@ def plan(request: Request, loaded: Job | LoadedTarget | None = None) -> Planned:
     travelling = pack_files(request.files)
     options = _identified(options, job, params, code, travelling)
     setup = build_setup(params, options, code)
-    notes = (*replaced, *inputs.notes(request.slots))
+    module = loaded.module if isinstance(loaded, LoadedTarget) else request.job
+    near = misspelt(module) if isinstance(module, ModuleType) else ()
+    notes = (*replaced, *near, *inputs.notes(request.slots))
     splits = inputs.encoded()
+    if not options.keep:
+        will_write(job_id, options.output)
     with _output(options) as made:
         probe = plain.pack(make_probe(inputs.files, options.output, job_id))
         blobs = (code, setup, splits, probe, travelling)
@@ -226,7 +235,7 @@ def _part_size(job: Job, request: Request) -> int | None:
     """Bytes of a part's files, where parts are for a folder. Raises JobDefinitionError for what is no size."""
     if request.keep or request.output_format == RECORDS:
         return None
-    return job.part_size if request.part_size is None else parse_size(request.part_size, "part_size")
+    return job.part_size if request.part_size is None else parse_size(request.part_size, "part_size=")
 
 
 def _max_bad(request: Request) -> MaxBad | None:
@@ -295,6 +304,7 @@ def _spec(
         reads=inputs.reads,
         reads_at=inputs.reads_at,
         resumes=request.resumes,
+        former_maps=request.former_maps,
         changed=_changed(request, options),
         saves=all(one.is_known for one in options.identities[:1]),
         max_bad=options.max_bad,

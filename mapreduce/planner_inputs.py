@@ -16,6 +16,7 @@ from mapreduce.input_arguments import arguments_of
 from mapreduce.job import Job, parse_size
 from mapreduce.joins import BROADCAST_BYTES
 from mapreduce.plan import EVERY_PART
+from mapreduce.read_as_text import has_no_format, note_on
 from mapreduce.request import KeptInput, Request, ResultFolders
 from mapreduce.urls import is_url, whole_place
 
@@ -29,6 +30,7 @@ class CutInputs:
     split_size: int | None
     reads: tuple[str, ...]  # the ids of the jobs whose kept results are read
     formats: tuple[str, ...]  # as in TaskOptions
+    read_as_text: tuple[str, ...] = ()  # what is to be told of former outputs whose format nobody has said
 
     @property
     def reads_at(self) -> tuple[int, ...]:
@@ -58,14 +60,15 @@ class CutInputs:
         formats = [one.format for one in self.given]
         idle = () if slots is None else dataflow_inputs.notes(self.cut.splits, slots, self.split_size, formats)
         if self.files or self.reads:
-            return idle
-        return (*idle, "the inputs hold no file (in folders, names that begin with . or _ are skipped)")
+            return self.read_as_text + idle
+        return (*idle, "nothing was read: there is no file in the input (names that begin with . or _ are passed by)")
 
 
 def cut_inputs(job: Job, request: Request) -> CutInputs:
     """Find the files of each input of the job, and cut them into splits."""
     given: list[InputFiles] = []
     reads: list[str] = []
+    notes: list[str] = []
     plans = job.resolved[0].inputs
     formats = formats_meant(job.name, plans, request.input_format, request.columns)
     for number, (plan_of, source) in enumerate(zip(plans, arguments_of(job, request.inputs), strict=True)):
@@ -83,11 +86,14 @@ def cut_inputs(job: Job, request: Request) -> CutInputs:
         files = dataflow_inputs.find_inputs(source.paths if isinstance(source, ResultFolders) else source, input_format)
         if not request.keep:
             _refuse_own_output(files, request.output)
+        if not request.input_format and not typed and has_no_format(job, number):
+            notes.append(note_on(files, plan_of.name))
         given.append(InputFiles(tuple(files), input_format, typed))
     split_size = job.split_size if request.split_size is None else parse_size(request.split_size)
     most = BROADCAST_BYTES if job.resolved[0].broadcasts else None
     cut = dataflow_inputs.plan_inputs(given, split_size, request.encoding or job.encoding, broadcast=most)
-    return CutInputs(given, cut, split_size, tuple(reads), tuple(formats) if any(formats) else ())
+    said = tuple(formats) if any(formats) else ()
+    return CutInputs(given, cut, split_size, tuple(reads), said, tuple(filter(None, notes)))
 
 
 def _refuse_own_output(files: Sequence[InputFile], output: str) -> None:

@@ -176,6 +176,11 @@ class Display:
         self._waiting: tuple[str, float] = ("", now)
         self._told = ""
 
+    @property
+    def job(self) -> str:
+        """The job's id, "" as long as none is known."""
+        return "" if self._meter.last is None else self._meter.last.job
+
     def status(self, status: JobStatus) -> None:
         """Take the newest status."""
         now = time.monotonic()

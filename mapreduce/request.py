@@ -43,7 +43,8 @@ class Request:
     `max_bad` is a number of records, or text such as "1%". What is None is the job's own choice, or the default.
     `files` are the paths of files that travel with the job, by their names; `warm` is as in a JobSpec, `durable` and
     `keep` as in TaskOptions. `passing` names what of the inputs goes with the run, such as "standard input". With
-    `resumes`, the id of a failed job, the map results are used that it has left; `former` are its identities.
+    `resumes`, the ids of a failed job and of those that it had resumed, the map results are used that they have left,
+    `former_maps` as far as that is known; `former` are the identities of the first.
     `input_format` is the text of a format (see `format_text`), for a job with named inputs texts by their names or
     texts NAME=FORMAT, and `columns` are texts "A,B" or NAME=A,B.
     """
@@ -69,7 +70,8 @@ class Request:
     part_size: int | str | None = None
     max_bad: int | str | None = None
     passing: str = ""
-    resumes: str = ""
+    resumes: tuple[str, ...] = ()
     former: tuple[StepIdentity, ...] = ()
+    former_maps: int | None = None
     input_format: str | tuple[str, ...] | dict[str, str] | None = None
     columns: tuple[str, ...] = ()

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mapreduce.errors import UsageError
+from mapreduce.errors import OutputError, UsageError
+from mapreduce.max_bad import BAD_FOLDER
 from mapreduce.urls import below, place
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class Records:
     def __fspath__(self) -> str:
         """The folder of the records, so that a result can be the input of the next run."""
         return str(self._folder)
+
+    def __len__(self) -> int:
+        """How many records there are, as the output's manifest says. Raises OutputError if the output is gone."""
+        from mapreduce.dataflow.manifest.folder import read_manifest  # noqa: PLC0415 - as above
+
+        return read_manifest(self._folder).records
 
     def to_polars(self) -> pl.DataFrame:
         """All records as a Polars frame with the columns "key" and "value".
@@ -79,26 +86,27 @@ class NamedOutput(Records):
 class Output(Records):
     """A finished output in its folder: what a job wrote, whenever that was. Made by `mapreduce.read`.
 
-    Iterate over (key, value) pairs; keys are None where the job's results are values alone. Each part's checksum is
-    compared before its records are given. Attributes: `output` (its folder), `outputs` (its named outputs), `bad` (the
-    records that the job had put aside).
+    Iterate over (key, value) pairs; keys are None where the job's results are values alone; `len` is their number. Each
+    part's checksum is compared before its records are given. Attributes: `output` (its folder), `outputs` (its named
+    outputs), `bad` (the records that the job had put aside).
     """
 
     def __repr__(self) -> str:
-        return f"<Output in {self._place()}>"
+        try:
+            return f"<Output: {len(self):,} records, {self._place()}>"
+        except OutputError as error:  # it was removed, say
+            return f"<Output: {error}>"
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        from mapreduce.notebook_display import output_html  # noqa: PLC0415 - only notebooks show it
+
+        return output_html(self)
 
     @property
-    def bad(self) -> Iterator[dict[str, Any]]:
-        """The records that were put aside, one dict each: path, offset or key, kind, message, traceback, content, ...
-
-        They are read from disk; the order is that of steps, tasks and records. Raises OutputError if they are gone.
-        """
-        from mapreduce.dataflow.bad.folder import read_bad  # noqa: PLC0415 - as in Records
-
-        return self._bad(read_bad(self._folder))
-
-    def _bad(self, told: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        yield from told  # this object is held meanwhile, and the folder with it
+    def bad(self) -> BadRecords:
+        """The records that were put aside, a dict each: path, offset or key, kind, message, traceback, content, ..."""
+        return BadRecords(self._folder, self._temporary)
 
     @property
     def outputs(self) -> dict[str, NamedOutput]:
@@ -109,6 +117,37 @@ class Output(Records):
             name: NamedOutput(name, records, below(self._folder, name), self._temporary)
             for name, records in read_manifest(self._folder).outputs.items()
         }
+
+
+class BadRecords:
+    """The records that a job has put aside: iterate over dicts, one for each; `len` is their number.
+
+    They are read from disk each time; the order is that of steps, tasks and records. Both raise OutputError if they are
+    gone.
+    """
+
+    def __init__(self, folder: Path | str, temporary: PrivateFolder | None = None) -> None:
+        """Wrap those of the output in `folder`; `temporary` is what it goes away with."""
+        self._folder = folder
+        self._temporary = temporary  # as in Records
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        from mapreduce.dataflow.bad.folder import read_bad  # noqa: PLC0415 - as in Records
+
+        yield from read_bad(self._folder)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        from mapreduce.dataflow.bad.folder import bad_told  # noqa: PLC0415 - as in Records
+
+        return bad_told(self._folder)[0]
+
+    def __repr__(self) -> str:
+        place = "temporary" if self._temporary is not None else str(below(self._folder, BAD_FOLDER))
+        try:
+            return f"<bad records: {len(self):,}, {place}>"
+        except OutputError as error:  # as above
+            return f"<bad records: {error}>"
 
 
 class Result(Output):

@@ -11,6 +11,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import os
 import pkgutil
 import sys
 import types
@@ -24,6 +25,7 @@ from mapreduce.job import Job
 from mapreduce.project import RESERVED, add_root, is_library_file, root_and_name
 from mapreduce.tracebacks import user_frame, user_traceback
 
+NEAR = 0.8  # of difflib's likeness: `reduce` and `reducr` are meant, `reducer_for_tests` and `mapping` need not be
 FUNCTIONS = ("mapper", "combiner", "partitioner", "reducer")  # names that make a module a job
 JOB = "job"
 DEMOS = "mapreduce.demos"
@@ -31,6 +33,10 @@ _HOW = (
     "write `def mapper(line):` that yields (key, value) pairs (and `def reducer(key, values):`), "
     "or `job = Job(...)` with `from mapreduce import Job`"
 )
+
+
+class UnknownTarget(JobDefinitionError):
+    """What should name a job names none: the command is wrong, and not the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +62,8 @@ def load_job(target: str) -> LoadedTarget:
 
     A file inside packages is imported under its dotted name, so relative imports work; beside any other file its
     siblings can be imported, as with `python FILE`. A dotted module is looked for from the current folder, as with
-    `python -m`. Raises JobDefinitionError: no such file, module, demo or job; the module fails to import; its name is
-    taken.
+    `python -m`. Raises UnknownTarget for no such file, module, demo or job, and JobDefinitionError where the module
+    fails to import, is no job, or has a name that is taken.
     """
     place, attribute = _split_target(target)
     root: Path | None
@@ -79,7 +85,8 @@ def load_job(target: str) -> LoadedTarget:
 def job_from_module(module: types.ModuleType, attribute: str | None = None) -> Job:
     """Give the job of an imported module: `attribute`, or its `job`, or one made of its functions.
 
-    Raises JobDefinitionError where there is none, or where functions with known names are left unused beside a job.
+    Raises UnknownTarget where `attribute` is none, or is needed to tell which; JobDefinitionError where there is no job
+    at all, or where functions with known names are left unused beside one.
     """
     where = _place_of(module)
     content = vars(module)
@@ -101,12 +108,39 @@ def job_from_module(module: types.ModuleType, attribute: str | None = None) -> J
     if jobs:
         names = ", ".join(f"`{name}`" for name in jobs)
         msg = f"{where} has jobs named {names} and none named `job`: say which, as in {where}:{next(iter(jobs))}"
-        raise JobDefinitionError(msg)
+        raise UnknownTarget(msg)
     if "mapper" not in functions:
         raise JobDefinitionError(_nothing_there(where, functions, content))
     job = Job(**functions)
     job.module = module.__name__
     return _named(job, module)
+
+
+def job_as_named(job: Job) -> Job:
+    """The job, called as a target that finds it in its module would call it; one of a program or a function stays."""
+    module = None if job.module in {None, "__main__"} else sys.modules.get(job.module or "")
+    names = [name for name, value in vars(module).items() if value is job] if module is not None else []
+    if module is None or not names:
+        return job
+    return _named(job, module if JOB in names else names[0])
+
+
+def misspelt(module: types.ModuleType) -> tuple[str, ...]:
+    """Say which functions of a module, whose functions are the job, have a name that is nearly one that it lacks."""
+    content = vars(module)
+    if any(isinstance(value, Job) for value in content.values()):
+        return ()
+    _, mentioned = _reached([content[name] for name in FUNCTIONS if content.get(name) is not None], content)
+    found = []
+    for name, value in content.items():
+        if not (inspect.isfunction(value) or inspect.isclass(value)) or value.__module__ != module.__name__:
+            continue
+        near = difflib.get_close_matches(name.lower(), FUNCTIONS, n=1, cutoff=NEAR)
+        if near and near[0] not in content and name not in mentioned and not name.startswith("_"):
+            found.append(
+                f"{_place_of(module)} has `{name}`, which nothing uses, and no `{near[0]}`: if it is meant, call it so"
+            )
+    return tuple(found)
 
 
 def demo_names() -> list[str]:
@@ -128,7 +162,7 @@ def _split_target(target: str) -> tuple[str, str | None]:
         return target, None
     if not place or not attribute.isidentifier():
         msg = f"{target!r} names no job: write path/to/file.py, dotted.module or @demo, each with :name if wanted"
-        raise JobDefinitionError(msg)
+        raise UnknownTarget(msg)
     return place, attribute
 
 
@@ -139,21 +173,21 @@ def _demo_module(name: str) -> str:
         listed = ", ".join("@" + demo for demo in demos) or "none"
         hint = f"did you mean @{near[0]}? There are {listed}" if near else f"there are {listed}"
         msg = f"there is no demo @{name}: {hint}"
-        raise JobDefinitionError(msg)
+        raise UnknownTarget(msg)
     return f"{DEMOS}.{name}"
 
 
 def _locate_file(place: str) -> tuple[Path, str]:
     path = Path(place).absolute()
     if not path.is_file():
-        beside = path.with_name(path.name + ".py")
-        hint = f": did you mean {place}.py?" if beside.is_file() else ""
-        what = "is a folder, not a Python file" if path.is_dir() else "does not exist"
+        what = "is a folder, not a Python file" if path.is_dir() else f"does not exist in {path.parent}"
+        near = _nearest(path)
+        hint = f": did you mean {os.path.join(os.path.dirname(place.rstrip('/')), near)}?" if near else ""  # noqa: PTH118, PTH120 - Path would drop a ./
         msg = f"the job {place} {what}{hint}"
-        raise JobDefinitionError(msg)
+        raise UnknownTarget(msg)
     if path.suffix != ".py":
         msg = f"the job {place} is not a Python file: its name must end in .py"
-        raise JobDefinitionError(msg)
+        raise UnknownTarget(msg)
     path = path.parent.resolve() / path.name  # `..` and links in folders: one folder is one root
     root, name = root_and_name(path)
     if "." in path.stem:
@@ -163,20 +197,29 @@ def _locate_file(place: str) -> tuple[Path, str]:
     return root, name
 
 
+def _nearest(path: Path) -> str:
+    """The name of a Python file beside a path where there is none: its own name with .py, or one much like it."""
+    beside = f"{path.name}.py"
+    if path.with_name(beside).is_file():
+        return beside
+    names = [other.name for other in path.parent.glob("*.py")]
+    return next(iter(difflib.get_close_matches(path.name, names, n=1, cutoff=NEAR)), "")
+
+
 def _check_dotted(place: str) -> None:
     if not all(part.isidentifier() for part in place.split(".")):
         msg = f"{place!r} names no job: write path/to/file.py, dotted.module or @demo"
-        raise JobDefinitionError(msg)
+        raise UnknownTarget(msg)
     if not place.startswith(f"{DEMOS}."):
-        _check_name(place, place)
+        _check_name(place, place, UnknownTarget)
 
 
-def _check_name(name: str, place: str) -> None:
+def _check_name(name: str, place: str, kind: type[JobDefinitionError] = JobDefinitionError) -> None:
     top = name.partition(".")[0]
     if top in sys.stdlib_module_names or top in RESERVED:
         owner = "Python's standard library has" if top in sys.stdlib_module_names else "the engine needs"
         msg = f"the job {place} would be imported as {top!r}, and {owner} a module of that name: rename it"
-        raise JobDefinitionError(msg)
+        raise kind(msg)
 
 
 def _import(name: str, place: str, root: Path | None) -> types.ModuleType:
@@ -229,7 +272,7 @@ def _refuse_missing(place: str, error: ModuleNotFoundError) -> NoReturn:
     path = Path(place.replace(".", "/") + ".py")
     hint = f"; did you mean the file {path}?" if path.is_file() else " (a file is given with its .py)"
     msg = f"there is no module {place!r} in {Path.cwd()} or among what is installed{hint}"
-    raise JobDefinitionError(msg) from error
+    raise UnknownTarget(msg) from error
 
 
 def _refuse_import(place: str, error: BaseException) -> NoReturn:
@@ -244,10 +287,12 @@ def _refuse_import(place: str, error: BaseException) -> NoReturn:
     if isinstance(error, MapReduceError):
         msg = f"{head}: {text}" + (f"\n    {line.strip()}" if line else "")
         raise JobDefinitionError(msg) from error
-    msg = f"{head}: {type(error).__name__}: {text}" + (f"\n    {line.strip()}" if line else "")
-    raise JobDefinitionError(
-        f"{msg}\nThis came up when the job {place} was imported:\n{user_traceback(error)}"
-    ) from error
+    msg = f"{head}: {type(error).__name__}: {text}"
+    shown = user_traceback(error).rstrip("\n")
+    if not shown.startswith("Traceback"):  # a syntax error of the very module: its place, its line, a caret, its text
+        raise JobDefinitionError("\n".join([msg, *shown.splitlines()[1:-1]])) from error
+    msg += f"\n    {line.strip()}" if line else ""
+    raise JobDefinitionError(f"{msg}\nThis came up when the job {place} was imported:\n{shown}") from error
 
 
 def _place_of(module: types.ModuleType) -> str:
@@ -262,10 +307,14 @@ def _kind_of(value: object) -> str:
 
 
 def _refuse_attribute(where: str, attribute: str, found: object, jobs: dict[str, Job]) -> NoReturn:
-    there = f"it has the jobs {', '.join(jobs)}" if jobs else "it has no Job; for its functions name the module alone"
+    there = (
+        f"it has the job{'' if len(jobs) == 1 else 's'} {', '.join(jobs)}"
+        if jobs
+        else "it has no Job; for its functions name the module alone"
+    )
     what = f"has no {attribute!r}" if found is None else f"has {attribute!r}, which is {_kind_of(found)} and not a Job"
     msg = f"{where} {what}; {there}"
-    raise JobDefinitionError(msg)
+    raise UnknownTarget(msg)
 
 
 def _nothing_there(where: str, functions: dict[str, Any], content: dict[str, Any]) -> str:

@@ -6,7 +6,8 @@
     def test_words_are_counted():
         assert dict(run_on(job, ["a b", "a"])) == {"a": 2, "b": 1}
 
-What a mapper, combiner or reducer raises is the cause of the JobFailed that a test sees, with its traceback.
+What a mapper, combiner or reducer raises is the cause of the JobFailed that a test sees, with the traceback of its own
+lines.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from mapreduce.errors import UsageError
+from mapreduce.api import to_the_point
+from mapreduce.errors import JobFailed, UsageError
 from mapreduce.formats import Arrow, Csv, Files, FixedLength, Format, JsonLines, Msgpack, Parquet, Text
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ __all__ = ["run_on"]
 SPLITS = 2  # the fewest in which a combiner, and the order of what several tasks emit, are at work
 
 
+@to_the_point
 def run_on(
     job: Job | ModuleType | str,
     records: Iterable[Any] | Mapping[str, Any],
@@ -54,6 +57,7 @@ def run_on(
     from mapreduce.planner import load  # noqa: PLC0415 - imports the data plane
     from mapreduce.runners.private import PrivateFolder  # noqa: PLC0415 - as above
     from mapreduce.targets import LoadedTarget  # noqa: PLC0415 - as above
+    from mapreduce.tracebacks import without_engine  # noqa: PLC0415 - as above
 
     if type(splits) is not int or splits < 1:
         raise UsageError(f"splits= is a whole number from 1 on, not {splits!r}")
@@ -68,15 +72,20 @@ def run_on(
             folder = private.path / f"input-{number}"
             inputs[source.name] = _write(folder, given, source.format, loaded.encoding, splits)
         largest = max(Path(path).stat().st_size for paths in inputs.values() for path in paths)
-        return run(
-            job,
-            inputs[""] if list(inputs) == [""] else inputs,
-            params=params,
-            reducers=reducers,
-            split_size=max(largest, 1),  # a file a split: whole files are at most of this size, and share none
-            files=files,
-            runner="inline",
-        )
+        try:
+            return run(
+                job,
+                inputs[""] if list(inputs) == [""] else inputs,
+                params=params,
+                reducers=reducers,
+                split_size=max(largest, 1),  # a file a split: whole files are at most of this size, and share none
+                files=files,
+                runner="inline",
+            )
+        except JobFailed as error:
+            if error.__cause__ is not None:
+                error.__cause__.__traceback__ = without_engine(error.__cause__.__traceback__)
+            raise
 
 
 def _of_input(records: Any, name: str, names: list[str]) -> Any:

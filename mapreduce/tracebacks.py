@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 import traceback
+import types
 
 from mapreduce.config import FAILURE_TEXT_CHARS
 from mapreduce.errors import MapReduceError
@@ -38,6 +39,19 @@ def user_frame(exc: BaseException) -> traceback.FrameSummary | None:
     """The last frame of the user's own project, the line to show first; None where there is none."""
     frames = traceback.extract_tb(exc.__traceback__)
     return next((frame for frame in reversed(frames) if _is_users(frame)), None)
+
+
+def without_engine(shown: types.TracebackType | None) -> types.TracebackType | None:
+    """A traceback without the frames of the engine; None if there are no others."""
+    entries: list[types.TracebackType] = []
+    while shown is not None:
+        if not is_engine_file(shown.tb_frame.f_code.co_filename):
+            entries.append(shown)
+        shown = shown.tb_next
+    rest: types.TracebackType | None = None
+    for entry in reversed(entries):
+        rest = types.TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return rest
 
 
 def raised_by_user(exc: BaseException) -> bool:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from mapreduce.errors import StoreError
+from mapreduce.errors import StoreError, UsageError
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least
 WEB = ("http", "https")  # schemes of what can be read only
@@ -56,9 +56,22 @@ def join(folder: str, name: str) -> str:
 
 
 def whole_place(given: str | os.PathLike[str]) -> str:
-    """The text that means an output folder everywhere: an absolute path, or a URL. Raises StoreError."""
+    """The text that means an output folder everywhere: an absolute path, or a URL. Raises UsageError."""
     text = settled(os.fspath(given))
-    return text.rstrip("/") if is_url(text) else str(Path(text).absolute())
+    if not text:
+        raise UsageError("the output is empty: name a folder")
+    text = text.rstrip("/") if is_url(text) else str(Path(text).absolute())
+    check_utf8(text, "output folder, or choose another one")
+    return text
+
+
+def check_utf8(path: str, what: str, kind: type[UsageError] = UsageError) -> None:
+    """Raise an error of this kind for a path that cannot be sent to workers; `what` is to be renamed."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        msg = f"the name of {path!r} is no UTF-8: rename the {what}"
+        raise kind(msg) from None
 
 
 def place(output: str) -> Path | str:

@@ -1,6 +1,7 @@
-"""What holds for all tests: failed jobs are kept in a folder of the test run, not at home; and S3."""
+"""What holds for all tests: failed jobs are kept in a folder of the test run, not at home; commands; S3."""
 
 import pytest
+from commands import close_servers
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -10,6 +11,13 @@ def state_home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def command_servers():
+    """What starts the commands of tests ends with the last of them."""
+    yield
+    close_servers()
 
 
 @pytest.fixture(scope="session")

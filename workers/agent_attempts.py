@@ -81,7 +81,7 @@ class EndingJob:
 
     output: str
     save: bool = False
-    drop: str = ""
+    drop: tuple[str, ...] = ()
     again: PrepareJob | None = None
 
 

@@ -173,13 +173,13 @@ class DeleteAttempt:
 class DeleteJob:
     """Delete a job's scratch; OutputLeft follows if its attempts left files below `output`.
 
-    With `save` its map results are saved before; what is saved of the job `drop` is deleted.
+    With `save` its map results are saved before; what is saved of the jobs `drop` is deleted.
     """
 
     job: str
     output: str
     save: bool = False
-    drop: str = ""
+    drop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ chatty tasks nor a flood of messages hold up heartbeats.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import zmq
@@ -32,6 +33,7 @@ from workers.agent_events import (
     LineBlocked,
     LineOpen,
     Note,
+    ProcessEnded,
     ProcessSaid,
     Received,
     Send,
@@ -52,7 +54,7 @@ RECONNECT_MS = 20  # a start-up waits for the first connection
 RECONNECT_MAX_MS = 1000  # a coordinator that is away is asked for once a second
 TRANSPORT_BEAT_MS = 5000  # a connection that a router forgot is noticed so, and made anew
 LEAVE_LINGER_MS = 200  # for the last word to go out
-CLEAN_S = 0.4  # for removing half-written output when the whole embedded cluster ends; within config.CTRL_C_S
+CLEAN_S = 30.0  # for removing a killed client's output: nobody waits, and a store may be slow or away for a while
 LAST_PROCESS = 1 << 62  # a number for the process that cleans up at the end
 
 log = logging.getLogger("mapreduce.worker")
@@ -93,7 +95,11 @@ class AgentShell:
         life_fd: int | None,
         clean_at_end: bool,
     ) -> None:
-        """`clean_at_end`: when the life pipe closes, nobody else is left to remove half-written output."""
+        """`clean_at_end`: when the life pipe closes, nobody else is left to remove half-written output.
+
+        Through the pipe come lines of JSON: a job with its output folder (before that is reserved), or null once the
+        other end cleans up by itself.
+        """
         self._state = state
         self._socket = sock
         self._processes = processes
@@ -101,6 +107,7 @@ class AgentShell:
         self._shuffle = shuffle
         self._life_fd = life_fd
         self._clean_at_end = clean_at_end
+        self._told = b""
         self._line_blocked = False
         self._exit: Exit | None = None
         self._events: deque[Event] = deque()
@@ -211,8 +218,11 @@ class AgentShell:
             self._wake.recv(4096)
         if self._shuffle is not None and self._shuffle.fileno() in ready:
             self._shuffle.died()
-        if self._life_fd is not None and self._life_fd in ready and not os.read(self._life_fd, 4096):
-            self._stop(LIFE_OVER)
+        if self._life_fd is not None and self._life_fd in ready:
+            data = os.read(self._life_fd, 4096)
+            self._told = b"\n".join((self._told + data).split(b"\n")[-2:])  # the last line: it runs one job at a time
+            if not data:
+                self._stop(LIFE_OVER)
         if self._stop_reason:
             self._events.append(StopAsked(self._stop_reason))
 
@@ -244,26 +254,44 @@ class AgentShell:
     def _leave(self, effect: Exit) -> None:
         self._exit = effect
 
+    def _outputs_left(self) -> dict[str, str]:
+        """The output folders that nobody else cleans up, by their jobs."""
+        told = json.loads(self._told.split(b"\n")[0]) if b"\n" in self._told else ()
+        return {} if told is None else dict(self._state.outputs()) | dict([told] if told else [])
+
     def _clean_outputs(self) -> None:
         """Remove what unfinished attempts have written below output folders: the embedded cluster ends with us."""
-        outputs = self._state.outputs()
+        outputs = self._outputs_left()
         if not outputs:
             return
         for process, _ in self._processes.links().values():
             self._processes.kill(process)
         self._processes.start(LAST_PROCESS)
-        for job, output in outputs:
+        for job, output in outputs.items():
             self._processes.tell(LAST_PROCESS, CleanOutput(job, output))
-        cleaned, deadline_s = 0, time.monotonic() + CLEAN_S
+        for event in self._last_events(time.monotonic() + CLEAN_S):
+            if isinstance(event, ProcessSaid) and isinstance(event.message, OutputCleaned):
+                outputs.pop(event.message.job, None)
+                if event.message.problem:
+                    log.warning("%s", event.message.problem)
+            if not outputs:
+                return
+        for job, output in outputs.items():
+            log.warning("what the job %s has left in %s stays there: it could not be removed in time", job, output)
+
+    def _last_events(self, deadline_s: float) -> Iterator[Event]:
+        """What comes of the process that cleans up, until it ends or it is too late."""
         poller = zmq.Poller()
         for fd, (process, _) in self._processes.links().items():
             if process == LAST_PROCESS:
                 poller.register(fd, zmq.POLLIN)
         poller.register(self._processes.control.fileno(), zmq.POLLIN)
-        while cleaned < len(outputs) and (left_s := deadline_s - time.monotonic()) > 0:
+        while (left_s := deadline_s - time.monotonic()) > 0:
             poller.poll(round(left_s * 1000))
-            events = [*self._processes.read_link(LAST_PROCESS), *self._processes.read_control()]
-            cleaned += sum(isinstance(e, ProcessSaid) and isinstance(e.message, OutputCleaned) for e in events)
+            for event in (*self._processes.read_link(LAST_PROCESS), *self._processes.read_control()):
+                yield event
+                if isinstance(event, ProcessEnded) and event.process == LAST_PROCESS:
+                    return
 
 
 def _interest(wants_write: bool) -> int:

@@ -137,8 +137,8 @@ class Disk:
             if effect.save:
                 kept = save_results(folder, self._saved, effect.job)
                 log.info("kept %d map results of %s, which has failed: %s", kept.maps, effect.job, self._saved)
-            if effect.drop:
-                drop_saved(self._saved, effect.drop)
+            for job in effect.drop:
+                drop_saved(self._saved, job)
         finally:
             scratch.delete_tree(folder)
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 
 from mapreduce.config import FETCH_PIECE_BYTES
-from mapreduce.dataflow.shuffle.block_file import Slice
+from mapreduce.dataflow.shuffle.block_index import Slice
 from mapreduce.errors import WireError
 from mapreduce.plan import AttemptId
 from mapreduce.protocol import plain

@@ -20,7 +20,7 @@ from typing import Any
 import zmq
 
 from mapreduce.config import FETCH_PIECE_BYTES
-from mapreduce.dataflow.shuffle.block_file import BlockIndex, read_index
+from mapreduce.dataflow.shuffle.block_index import BlockIndex, read_index
 from mapreduce.errors import CorruptBlockError, WireError
 from mapreduce.file_names import part_file_name, run_file_name
 from mapreduce.plan import JOB_ID, AttemptId

@@ -48,7 +48,7 @@ def replay(*, job: str, task: tuple[str, ...], pdb: bool) -> int:
     wanted = task_named(entry.spec, " ".join(task)) if task else failed_task(entry)
     faulthandler.enable()  # a crash in native code says where
     with PrivateFolder() as private:
-        _tell(f"{wanted} of {entry.job} runs here, with the code as it travelled at {entry.asked.when}")
+        _tell(f"replaying {wanted} of {entry.named}, with the code as it travelled then")
         replaying = Replay(entry, private.path, saved_folder(), _tell)
         _tell_changes(replaying)
         _enter(entry.asked.cwd)
@@ -101,8 +101,10 @@ def _show_failure(error: JobFailed, entry: Entry, task: TaskId, *, pdb: bool) ->
 
         open_debugger(error)
     _tell(f"{error}")
-    if not error.failure.traceback:
-        return  # it failed before it came to a line of the user's
+    from mapreduce.failed.advice import has_users_line  # noqa: PLC0415 - as above
+
+    if not has_users_line(error.failure):
+        return
     named = "" if entry.failure is not None and entry.failure.task == str(task) else f" {task}"
     _tell(f"  stop at that line, in the debugger:  mapreduce replay {entry.job}{named} --pdb")
 

@@ -117,7 +117,7 @@ def _guarded(command: click.Command, arguments: Sequence[str], name: str) -> int
 def _advise(error: MapReduceError) -> None:
     """End what is said of a failed job with the command that looks into it."""
     if isinstance(error, JobFailed):
-        from mapreduce.failed.history import advice  # noqa: PLC0415 - only failed jobs need it
+        from mapreduce.failed.advice import advice  # noqa: PLC0415 - only failed jobs need it
 
         told = advice(error.job)
         if told:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mapreduce.cli import EXIT_INTERRUPTED
 from mapreduce.cli.options import address_option, example, job_options, refuse_empty
 from mapreduce.config import DEFAULT_LISTEN
 from mapreduce.errors import UsageError
 from mapreduce.input_arguments import is_stdin
+
+if TYPE_CHECKING:
+    from mapreduce.runners.cluster import Submission
 
 
 def _replace_process(module: str, arguments: list[str]) -> None:
@@ -138,21 +140,30 @@ def submit(
         status = submission.wait(display)
     except KeyboardInterrupt:
         display.close()
-        if submission is not None and submission.submitted:
-            where = (
-                ""
-                if address == os.environ.get("MAPREDUCE_COORDINATOR", DEFAULT_LISTEN)
-                else f" --coordinator {address}"
-            )
-            click.echo(
-                f"detached: {submission.job} runs on.\n"
-                f"  come back:  mapreduce status {submission.job} --wait{where}\n"
-                f"  stop it:    mapreduce cancel {submission.job}{where}",
-                err=True,
-            )
-        return EXIT_INTERRUPTED
+        tell_left(submission)
+        raise
     finally:
         display.close()
     lines = summary(status, status.elapsed_s, status.output) + outputs_summary(status.output)
     click.echo("\n".join(lines), err=True)
     return 0
+
+
+def tell_left(submission: Submission | None) -> None:
+    """Say what becomes of a job whose client leaves it: whether it runs on, and how to come back."""
+    if submission is not None and submission.submitted:
+        tell_detached(submission.job, submission.address)
+    else:
+        click.echo("stopped: the job was not handed over", err=True)
+
+
+def tell_detached(job: str, address: str) -> None:
+    """Say that a job runs on, and how to come back to it or stop it."""
+    known = address == os.environ.get("MAPREDUCE_COORDINATOR", DEFAULT_LISTEN)
+    where = "" if known else f" --coordinator {address}"
+    click.echo(
+        f"detached: {job} runs on.\n"
+        f"  come back:  mapreduce status {job} --wait{where}\n"
+        f"  stop it:    mapreduce cancel {job}{where}",
+        err=True,
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from mapreduce.cli import EXIT_JOB_FAILED
+from mapreduce.cli.cluster import tell_detached
 from mapreduce.cli.options import address_option, example, json_option
 
 
@@ -47,7 +48,7 @@ def status(*, job: str, address: str, as_json: bool, wait: bool) -> None:
 
     ID is a job's id, a unique beginning of one, or `last`.
     """
-    from mapreduce.failed.history import advice  # noqa: PLC0415 - as above
+    from mapreduce.failed.advice import advice  # noqa: PLC0415 - as above
     from mapreduce.progress import display_for, summary  # noqa: PLC0415 - as above
     from mapreduce.runners.cluster import follow, get_status  # noqa: PLC0415 - as above
     from mapreduce.runners.local import failure_of  # noqa: PLC0415 - as above
@@ -57,6 +58,10 @@ def status(*, job: str, address: str, as_json: bool, wait: bool) -> None:
         display = display_for(sys.stderr)
         try:
             now = follow(address, now.job, display)
+        except KeyboardInterrupt:
+            display.close()
+            tell_detached(now.job, address)
+            raise
         finally:
             display.close()
     if as_json:

@@ -10,7 +10,8 @@ import click
 
 from mapreduce.config import DEFAULT_LISTEN
 from mapreduce.errors import UsageError
-from mapreduce.output_formats import OUTPUT_FORMATS
+from mapreduce.max_bad import read_max_bad
+from mapreduce.output_formats import OUTPUT_FORMATS, check_output_format
 from mapreduce.travel.side_files import read_arguments
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,12 +42,29 @@ def refuse_empty(_context: click.Context, _option: click.Parameter, value: str |
     return value
 
 
+def _check(options: dict[str, Any]) -> None:
+    """Refuse what options cannot be by the names that they have here, and not by those of Python's arguments."""
+    from mapreduce.job import check_reducers, parse_size  # noqa: PLC0415 - --help has no use for it
+
+    checks: dict[str, Callable[[Any, str], object]] = {
+        "reducers": check_reducers,
+        "output_format": lambda given, option: check_output_format(option, given),
+        "part_size": parse_size,
+        "split_size": parse_size,
+        "max_bad": read_max_bad,
+    }
+    for name, check in checks.items():
+        if options[name] is not None:
+            check(options[name], f"--{name.replace('_', '-')}")
+
+
 def job_options(command: Callable[..., int]) -> Callable[..., int]:
     """The options that say how a job is run, wherever it is run; the command gets them as `options` of a Request."""
 
     @functools.wraps(command)
     def with_options(**given: Any) -> int:
         options = {name: given.pop(name) for name in _JOB_OPTIONS}
+        _check(options)
         options["params"] = read_params(options["params"])
         options["files"] = read_arguments(options["files"])
         return command(**given, options=options)

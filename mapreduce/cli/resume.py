@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mapreduce.cli.cluster import tell_left
 from mapreduce.cli.options import example, job_options, refuse_empty
-from mapreduce.cli.run import outputs_summary, run_request
+from mapreduce.cli.run import be_like_a_task_process, outputs_summary, run_request
 
 if TYPE_CHECKING:
     from mapreduce.failed.resume import Resumption
@@ -35,17 +36,18 @@ def resume(*, job: str, output: str | None, slots: int | None, options: dict[str
     Map results of a failed job are kept for 7 days, by the workers that made them; those of jobs on this machine lie
     among the temporary files.
     """
-    from mapreduce.failed.history import find, remove  # noqa: PLC0415 - imports what --help has no use for
+    from mapreduce.failed.history import find  # noqa: PLC0415 - imports what --help has no use for
     from mapreduce.failed.resume import resumption, where_it_was  # noqa: PLC0415 - as above
 
-    entry = find(job)
-    found = resumption(entry, {**options, "output": output, "slots": slots}, alone=True)
+    found = resumption(find(job), {**options, "output": output, "slots": slots}, alone=True)
+    if found.runner == "inline":
+        be_like_a_task_process()
+    click.echo(found.title, err=True)
     with where_it_was(found.cwd):
         if found.runner == "cluster":
             _on_cluster(found)
         else:
             run_request(found.request, found.runner)
-    remove(entry.job)
     return 0
 
 
@@ -54,11 +56,16 @@ def _on_cluster(found: Resumption) -> None:
     from mapreduce.runners.cluster import Submission  # noqa: PLC0415 - as above
 
     display = display_for(sys.stderr)
+    submission: Submission | None = None
     try:
         submission = Submission(found.coordinator, found.request)
         submission.submit(display)
         display.notice(f"submitted {submission.job}")
         status = submission.wait(display)
+    except KeyboardInterrupt:
+        display.close()
+        tell_left(submission)
+        raise
     finally:
         display.close()
     lines = summary(status, status.elapsed_s, status.output) + outputs_summary(status.output)

@@ -109,6 +109,10 @@ def run_request(request: Request, runner: str, *, pdb: bool = False) -> None:
         display = display_for(sys.stderr)
         try:
             status = _execute(request, runner, display, pdb=pdb)
+        except KeyboardInterrupt:
+            display.close()
+            _tell_stopped(request, display.job, to_stdout=to_stdout)
+            raise
         finally:
             display.close()
         elapsed_s = time.monotonic() - started_s
@@ -118,6 +122,18 @@ def run_request(request: Request, runner: str, *, pdb: bool = False) -> None:
         lines += ["  bad records are not kept: name a folder, -o DIR"] if to_stdout and status.bad else []
         lines += outputs_summary(request.output, shown=not to_stdout)
         click.echo("\n".join(lines), err=True)
+
+
+def _tell_stopped(request: Request, job: str, *, to_stdout: bool) -> None:
+    """Say what is left of a run that was interrupted, and has cleaned up; `job` is its id, "" before it had one."""
+    from mapreduce.dataflow.manifest.file import committed_job  # noqa: PLC0415 - as above
+
+    if not to_stdout and job and committed_job(request.output) == job:
+        told = f"stopped when all was done: the output is in {request.output}"
+    else:
+        kept = f"what {request.resumes[0]} has left is still kept" if request.resumes else "nothing is kept to resume"
+        told = f"stopped: nothing was written{'' if to_stdout else f' to {request.output}'}, and {kept}"
+    click.echo(told, err=True)
 
 
 def _execute(request: Request, runner: str, display: Listener, *, pdb: bool) -> JobStatus:

@@ -56,7 +56,12 @@ def fitted(text: str) -> str:
 
 
 def _wrapped(line: str, width: int) -> str:
-    """A line as some lines of a width at most, the further ones indented to where its text begins."""
+    """A line as some lines of a width at most, the further ones indented to where its text begins.
+
+    A command stays as it is, for it is to be copied.
+    """
+    if line.lstrip().startswith("mapreduce "):
+        return line
     label = _LABEL.match(line)
     indent = " " * min(len(label[0]) if label else 0, width // 2)
     lines = textwrap.wrap(

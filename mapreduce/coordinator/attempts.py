@@ -42,6 +42,8 @@ def done(core: Core, worker: Worker, attempt: AttemptId, outcome: Done) -> None:
     if not _is_current(run, place, worker, attempt):
         core.tell(worker, Dropped(attempt))
         return
+    if outcome.bad_last is not None:
+        outcome = replace(outcome, bad_last=replace(outcome.bad_last, worker=worker.label))
     _commit(core, run, place, worker, outcome)
 
 
@@ -131,10 +133,7 @@ def count_failure(core: Core, run: JobRun, place: Place, failure: Failure) -> No
 
 def _last(failure: Failure, attempt: AttemptId, count: int) -> Failure:
     """Name the task, and say so if it was not the first failure."""
-    message = failure.message
-    if count > 1:
-        message = f"{message} (attempt {count} of {count} that failed so)"
-    return replace(fitting(failure), message=message, task=failure.task or str(attempt.task))
+    return replace(fitting(failure), task=failure.task or str(attempt.task), tries=count if count > 1 else 0)
 
 
 def _lost_input(core: Core, run: JobRun, place: Place, failure: Failure) -> None:

@@ -19,7 +19,7 @@ from mapreduce.coordinator.records import DIGEST_BYTES, JobRecord
 from mapreduce.coordinator.roster import Worker
 from mapreduce.coordinator.states import JobState
 from mapreduce.coordinator.text import fitting
-from mapreduce.plan import JOB_ID, Failure, FailureKind, JobSpec, TaskKind
+from mapreduce.plan import JOB_ID, RESUMED_JOBS, Failure, FailureKind, JobSpec, TaskKind
 from mapreduce.protocol.messages import (
     Accepted,
     CancelAttempt,
@@ -81,8 +81,11 @@ def _problem(spec: JobSpec) -> str | None:
             f"{spec.job[:SHOWN_CHARS]!r} cannot be a job's id: it has 1 to 64 of A-Z, a-z, 0-9, '_', '.' and '-', "
             f"begins with a letter or digit, and is not 'last'"
         )
-    if spec.resumes and not JOB_ID.fullmatch(spec.resumes):
-        return f"{spec.resumes[:SHOWN_CHARS]!r} cannot be the id of a job to resume"
+    if len(spec.resumes) > RESUMED_JOBS:
+        return f"a job goes on with at most {RESUMED_JOBS} failed ones, not {len(spec.resumes)}"
+    strange = [job for job in spec.resumes if not JOB_ID.fullmatch(job)]
+    if strange:
+        return f"{strange[0][:SHOWN_CHARS]!r} cannot be the id of a job to resume"
     return _unfit_text(spec)
 
 

@@ -62,7 +62,8 @@ def job_status(core: Core, record: JobRecord) -> JobStatus:
         bad=shown_kinds(record.bad.kinds),
         saved_maps=record.saved_maps,
         saved_bytes=record.saved_bytes,
-        resumes=spec.resumes,
+        resumes=spec.resumes[0] if spec.resumes else "",
+        former_maps=spec.former_maps,
         reused_maps=record.reused_maps,
         changed=tuple(clip(name, CHANGED_BYTES) for name in spec.changed[:CHANGED_NAMES]),
     )

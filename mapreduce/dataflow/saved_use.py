@@ -83,12 +83,14 @@ def _write_note(setup: TaskSetup, note: Note) -> None:
 # ------------------------------------------------------------------------------------------- using again
 
 
-def saved_maps(saved: Path, job: str, identity: StepIdentity, splits: Iterable[Split], extra: Split | None) -> set[int]:
-    """The numbers of those map tasks of the first step whose results a failed `job` has left in `saved`.
+def saved_maps(
+    saved: Path, jobs: Iterable[str], identity: StepIdentity, splits: Iterable[Split], extra: Split | None
+) -> set[int]:
+    """The numbers of those map tasks of the first step whose results failed `jobs` have left in `saved`.
 
     `splits` are those of all map tasks, `extra` that of a broadcast input. The results themselves are not looked at.
     """
-    keys = set(saved_keys(saved, job)) if is_own(saved) else set()
+    keys = {key for job in jobs for key in saved_keys(saved, job)} if is_own(saved) else set()
     if not keys:
         return set()
     extras = [] if extra is None else [extra]
@@ -100,11 +102,17 @@ def take_saved(setup: TaskSetup, split: Split | None, saved: Path) -> Done | Non
 
     A damaged result is removed, and that is printed for the task's log. Raises DiskFullError.
     """
-    job = setup.options.resumes
-    key = key_of(setup, split) if job else None
-    if key is None or not JOB_ID.fullmatch(job) or not is_own(saved):
+    jobs = setup.options.resumes
+    key = key_of(setup, split) if jobs else None
+    if key is None or not is_own(saved):
         return None
-    folder = saved / job / key
+    found = (_take(setup, saved / job / key) for job in jobs if JOB_ID.fullmatch(job))
+    return next((done for done in found if done is not None), None)
+
+
+def _take(setup: TaskSetup, folder: Path) -> Done | None:
+    """Put the saved result in a folder into its place; None where there is none, or a damaged one."""
+    key = folder.name
     try:
         note = plain.unpack(Note, (folder / DONE).read_bytes())
         _check(folder, note, key)

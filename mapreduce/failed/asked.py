@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import Any
 
 from mapreduce.output_formats import RECORDS
 from mapreduce.request import KeptInput, Request, ResultFolders
+from mapreduce.secret_urls import without_secrets
 
 # What of a Request is said elsewhere in an entry, or is a matter of one run of a program.
 _NO_OPTIONS = {
@@ -26,7 +28,11 @@ _NO_OPTIONS = {
     "passing",
     "resumes",
     "former",
+    "former_maps",
 }
+
+COMMAND_CHARS = 240  # of a command in a message: three lines of a terminal are read, and copied, as one thing
+_PLACEHOLDERS = "JOB INPUT..."
 
 JsonInputs = tuple[str, ...] | dict[str, tuple[str, ...]]
 
@@ -115,6 +121,7 @@ def _is_json(value: object) -> bool:
 def asked_from(told: Mapping[str, Any]) -> Asked:
     """Read what JSON has made of the fields. Raises KeyError, TypeError, ValueError or AttributeError for others."""
     texts = {name: _text(told[name]) for name in ("target", "output", "cwd", "runner", "coordinator", "when", "gone")}
+    datetime.fromisoformat(texts["when"])
     given = told["inputs"]
     inputs = {name: _texts(paths) for name, paths in given.items()} if isinstance(given, dict) else _texts(given)
     return Asked(inputs=inputs, options=dict(told["options"]), unsaid=_texts(told["unsaid"]), **texts)
@@ -130,3 +137,46 @@ def _texts(values: Sequence[object]) -> tuple[str, ...]:
     if not isinstance(values, list):
         raise TypeError(f"{values!r:.100} is no list")
     return tuple(map(_text, values))
+
+
+def run_command(request: Request) -> str:
+    """The command that runs what was asked for in this folder, as a shell takes it, without what is of its output.
+
+    It has placeholders in place of words that are not known or too many, and of what a command line cannot say: a job
+    or an input that was made in a program, a parameter that is no text, a password.
+    """
+    words = _words(request)
+    command = shlex.join(["mapreduce", "run", *words]) if words is not None else ""
+    if not command or len(command) > COMMAND_CHARS or not command.isprintable() or without_secrets(command) != command:
+        return f"mapreduce run {_PLACEHOLDERS}"
+    return command
+
+
+def _words(request: Request) -> list[str] | None:
+    """The arguments of `mapreduce run`; None where there are none that say the same."""
+    inputs, gone = _inputs(request)
+    if not isinstance(request.job, str) or gone:
+        return None
+    given = (
+        [f"{name}={path}" for name, paths in inputs.items() for path in paths] if isinstance(inputs, dict) else inputs
+    )
+    if any(word.startswith("-") for word in (request.job, *given)):
+        return None
+    words = [request.job, *given]
+    for name, value in request.params.items():
+        if type(value) is not str:  # what a text would become depends on the function's annotations
+            return None
+        words += ["-p", f"{name}={value}"]
+    for name, path in request.files.items():
+        if "=" in name:
+            return None
+        words += ["--file", path if Path(path).name == name and "=" not in path else f"{name}={path}"]
+    formats = request.input_format or ()
+    if isinstance(formats, Mapping):
+        formats = tuple(f"{name}={text}" for name, text in formats.items())
+    several = {"--input-format": (formats,) if isinstance(formats, str) else formats, "--columns": request.columns}
+    words += [word for option, texts in several.items() for text in texts for word in (option, text)]
+    for option in ("reducers", "split_size", "encoding", "encoding_errors", "max_bad"):
+        value = getattr(request, option)
+        words += [] if value is None else [f"--{option.replace('_', '-')}", str(value)]
+    return words

@@ -3,7 +3,7 @@
 Owns `$XDG_STATE_HOME/mapreduce/jobs/ID/` (by default below ~/.local/state; 0700), one folder a job: `request.json` says
 what was asked for and how it failed, `spec` is the packed JobSpec, and `blobs/` holds the bytes that travelled, each
 under its SHA-256. A folder is written whole and then renamed. What can run as code is read only if nobody else could
-have written it.
+have written it. Beside it, a file `resumed/ID` names the job that has resumed another with success.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mapreduce.config import SAVED_DAYS
 from mapreduce.errors import JobFailed, UsageError, WireError
 from mapreduce.failed.asked import Asked, asked_from, asked_of
-from mapreduce.plan import JOB_ID, Failure, JobSpec
+from mapreduce.plan import JOB_ID, RESUMED_JOBS, Failure, JobSpec
 from mapreduce.request import Request
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ LAST = "last"  # the newest entry, as `mapreduce status last` has it
 REQUEST, SPEC, BLOBS = "request.json", "spec", "blobs"
 REQUEST_BYTES = 16 << 20  # of a request.json: thousands of paths fit; what is larger was not written by us
 SHOWN_IDS = 5  # of entries, in an error
-VERSION = 1  # of an entry's files; those of another are not read
+VERSION = 2  # of an entry's files; those of another are not read
+RESUMED = "resumed"  # the folder of notes
 _UNFINISHED = ".new-"  # how the folders begin that are being written
 
 _log = logging.getLogger(__name__)
@@ -63,6 +65,18 @@ class Entry:
     def job(self) -> str:
         """The job's id."""
         return self.spec.job
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The job's id, and those of the failed jobs that it had resumed."""
+        return (self.job, *self.spec.resumes)[:RESUMED_JOBS]
+
+    @property
+    def named(self) -> str:
+        """Which job it is, for people: one that says `last` may mean another."""
+        ended = "was submitted" if self.asked.coordinator else "failed"
+        when = datetime.fromisoformat(self.asked.when).astimezone()
+        return f"{self.job} ({self.spec.name}), which {ended} at {when:%Y-%m-%d %H:%M:%S} in {self.asked.cwd}"
 
     def blob(self, sha256: str) -> bytes:
         """The bytes of one of the spec's blobs. Raises HistoryError where they are not what travelled."""
@@ -141,17 +155,20 @@ def save_failed(planned: Planned, request: Request, error: BaseException, runner
 def note(status: JobStatus) -> None:
     """Take how a job went, as its coordinator says: what did well or was cancelled goes, a failure is noted.
 
-    Does nothing about jobs that are not kept here; trouble with those that are is logged, and no reason to stop.
+    What it has resumed goes with its success. Does nothing about jobs that are not kept here; trouble with those that
+    are is logged, and no reason to stop.
     """
     if not has_entry(status.job):
         return
     try:
+        if status.state == "done" and status.resumes:
+            forget_resumed(find(status.job).spec.resumes, status.job)
         if status.state in {"done", "kept", "cancelled"}:
             remove(status.job)
         elif status.state == "failed" and status.failure is not None:
             entry = find(status.job)
             if entry.failure is None:
-                _rewrite(entry, status.failure)
+                _rewrite(entry, dataclasses.replace(status.failure, saved_maps=status.saved_maps))
     except HistoryError as error:
         _log.warning("%s", error)
 
@@ -168,14 +185,46 @@ def remove(job: str) -> None:
         _log.warning("%s cannot be removed: %s", folder() / job, error.strerror)
 
 
+def forget_resumed(jobs: Sequence[str], by: str) -> None:
+    """Forget failed jobs that the job `by`, which is done, has resumed; a note tells of it whoever asks for them."""
+    for job in jobs:
+        if not has_entry(job):
+            continue
+        remove(job)
+        try:
+            notes = _resumed()
+            notes.mkdir(mode=0o700, exist_ok=True)
+            (notes / job).write_text(by, encoding="ascii")
+        except OSError as error:
+            _log.warning("that %s has been resumed cannot be noted: %s", job, error)
+
+
+def _resumed() -> Path:
+    return folder().with_name(RESUMED)
+
+
+def _resumed_by(job: str) -> str:
+    """The job that is done and has resumed this one, "" if none is known."""
+    if not JOB_ID.fullmatch(job):
+        return ""
+    try:
+        return (_resumed() / job).read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""
+
+
 def sweep() -> None:
-    """Remove entries older than a week, and the oldest ones where they are too many or too large in all."""
+    """Remove what is older than a week, and the oldest entries where they are too many or too large in all."""
     size = 0
     now_s = time.time()  # wall clock, since that is what files carry
     for count, (path, when_s) in enumerate(reversed(_dated(unfinished=True)), 1):
         size += _size(path)
         if now_s - when_s > ENTRY_S or (count > 1 and (count > MOST_ENTRIES or size > MOST_BYTES)):
             shutil.rmtree(path, ignore_errors=True)  # what stays for now is swept the next time
+    for path in _resumed().glob("*"):
+        with contextlib.suppress(OSError):  # as above
+            if now_s - path.stat().st_mtime > ENTRY_S:
+                path.unlink()
 
 
 def _write_request(path: Path, facts: Mapping[str, Any], failure: Failure | None) -> None:
@@ -201,18 +250,27 @@ def _rewrite(entry: Entry, failure: Failure) -> None:
 def find(job: str = LAST) -> Entry:
     """Give an entry by a job's id, a unique beginning of one, or `last`.
 
-    Raises HistoryError for one that is not kept, and for one that is damaged, naming what is wrong.
+    Raises HistoryError for one that is not kept, and for one that is damaged or of another version of the engine,
+    naming what is wrong. The last is the last that there is: one that cannot be read is never passed over in silence.
     """
     known = [path.name for path, _ in _dated()]
     if job == LAST:
         if not known:
             raise HistoryError(f"no failed job is kept in {folder()}: they are for a week, where they were started")
-        return _read(folder() / known[-1])
+        try:
+            return _read(folder() / known[-1])
+        except HistoryError as error:
+            others = [name for name in known[:-1] if _version_of(folder() / name) == VERSION]
+            more = f"name another job in place of `{LAST}`: {_listed(others)}" if others else "no other job is kept"
+            raise HistoryError(f"{error}\nThat is the `{LAST}` one; {more}") from error
     found = [job] if job in known else [name for name in known if name.startswith(job)]
     if len(found) == 1:
         return _read(folder() / found[0])
     if found:
         raise HistoryError(f"{job} is the beginning of several ids: {_listed(found)}; write more of the one you mean")
+    resumed = _resumed_by(job)
+    if resumed:
+        raise HistoryError(f"{job} was resumed as {resumed}, which is done: nothing of it is kept any more")
     kept = f"kept are {_listed(known)}" if known else "none is kept"
     raise HistoryError(
         f"no failed job {job!r} is kept in {folder()}, where those of the last week are that were started by this user "
@@ -226,21 +284,6 @@ def has_entry(job: str) -> bool:
         return JOB_ID.fullmatch(job) is not None and (folder() / job).is_dir()
     except HistoryError:
         return False  # there is no place to keep any
-
-
-def advice(job: str) -> str:
-    """What to do about a failed job, as the last lines of what is said of it; "" where nothing of it is kept."""
-    if not has_entry(job):
-        return ""
-    try:
-        entry = find(job)
-    except HistoryError as error:
-        return str(error)
-    if entry.failure is None or not is_replayable(entry.failure.task):
-        return ""
-    if entry.asked.gone:
-        return f"  it cannot be replayed, since {entry.asked.gone} went with the run: a file in its place would stay"
-    return f"  run that task again, here:  mapreduce replay {job} --pdb"
 
 
 def is_replayable(task: str | None) -> bool:
@@ -280,6 +323,8 @@ def _read(path: Path) -> Entry:
             raise HistoryError(f"{path} can be written by others than you, and what is in it runs as code: remove it")
         with (path / REQUEST).open("rb") as file:
             told = json.loads(file.read(REQUEST_BYTES))
+        if isinstance(told, dict) and told.get("version", VERSION) != VERSION:
+            raise _of_another_version(path, told["version"])
         spec = plain.unpack(JobSpec, (path / SPEC).read_bytes())
     except OSError as error:
         raise _damaged(path, f"{error.filename} cannot be read: {error.strerror}") from error
@@ -289,11 +334,26 @@ def _read(path: Path) -> Entry:
         raise _damaged(path, f"{SPEC}: {error} (was it written by another version of the engine?)") from error
     try:
         failure = None if told["failure"] is None else plain.from_plain(Failure, told["failure"])
-        if told["version"] != VERSION:
-            raise _damaged(path, f"{REQUEST} is of version {told['version']!r}")
         return Entry(path, asked_from(told), spec, failure)
     except (KeyError, TypeError, ValueError, AttributeError, WireError) as error:
         raise _damaged(path, f"{REQUEST} is not as this version writes it ({type(error).__name__}: {error})") from error
+
+
+def _version_of(path: Path) -> object:
+    """Which version an entry says that it is of; None for what says nothing."""
+    try:
+        with (path / REQUEST).open("rb") as file:
+            told = json.loads(file.read(REQUEST_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None  # whoever asks for it is told
+    return told.get("version") if isinstance(told, dict) else None
+
+
+def _of_another_version(path: Path, version: object) -> HistoryError:
+    return HistoryError(
+        f"the job {path.name} was kept by another version of the engine (in layout {version!r:.20}; this one reads "
+        f"{VERSION}): only that one can replay or resume it. Run the job again, or remove what is kept: rm -r {path}"
+    )
 
 
 def _damaged(path: Path, what: str) -> HistoryError:

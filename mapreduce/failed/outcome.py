@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mapreduce.protocol.messages import JobStatus
 
 FUNCTIONS = ("mapper", "combiner", "partitioner", "sort_values", "aggregator", "reducer", "keys", "records")
+NONE_LEFT = "had left no result"
 
 
 def told(status: JobStatus) -> str:
@@ -22,12 +23,24 @@ def told(status: JobStatus) -> str:
     groups = ((edited, "edited"), (other, "changed"), (unknown, UNJUDGED.strip(" ()")))
     what = [f"{', '.join(names)} {verb}" for names, verb in groups if names]
     begin = ", ".join(what) or "nothing edited"
-    reused = status.reused_maps
-    lost = "" if any(map(_is_of_maps, status.changed)) else ", whose input has changed or whose results are gone"
-    if not reused:
-        return f"{begin}: {maps} map{'' if maps == 1 else 's'} run again{lost}"
-    again = f", {maps - reused} run again{lost}" if reused < maps else ""
-    return f"{begin}: {reused} of {maps} maps kept{again}"
+    kept, runs = status.reused_maps, [(count, why) for count, why in _runs(status, maps) if count]
+    if kept or not runs:
+        return f"{begin}: " + ", ".join([f"{kept} of {maps} maps kept", *(f"{count} {why}" for count, why in runs)])
+    (first, why), *others = runs
+    texts = [f"{first} map{'' if first == 1 else 's'} {why}", *(f"{count} {why}" for count, why in others)]
+    return f"{begin}: {', '.join(texts)}"
+
+
+def _runs(status: JobStatus, maps: int) -> list[tuple[int, str]]:
+    """How many of the maps had to run, and why."""
+    left = maps - status.reused_maps
+    if any(map(_is_of_maps, status.changed)):
+        return [(left, "run again")]
+    if status.former_maps is None:
+        return [(left, f"run, which {NONE_LEFT} or whose input has changed")]
+    gone = min(left, max(0, status.former_maps - status.reused_maps))
+    why = "run again, whose input has changed or whose results are gone"
+    return [(gone, why), (left - gone, f"run, which {NONE_LEFT}")]
 
 
 def _is_of_maps(name: str) -> bool:

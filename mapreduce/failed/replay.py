@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -33,7 +33,7 @@ from mapreduce.dataflow.tasks.ordering import ordered_chunks
 from mapreduce.dataflow.tasks.reduce_task import FoldLoop
 from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.dataflow.tasks.task import failure_of, run_map, run_reduce
-from mapreduce.errors import JobFailed, RecordError, UsageError
+from mapreduce.errors import InputChangedError, JobFailed, RecordError, UsageError
 from mapreduce.failed.history import Entry, HistoryError, is_replayable
 from mapreduce.file_names import attempt_output_name, part_file_name, run_file_name
 from mapreduce.plan import AttemptId, Done, JobSpec, TaskId, TaskKind
@@ -70,7 +70,7 @@ def task_named(spec: JobSpec, text: str) -> TaskId:
 
 
 def _tasks_of(step: int, maps: int, reduces: int) -> str:
-    return f"{maps} map and {reduces} reduce tasks in step {step}"
+    return f"{_counted({'map': maps, 'reduce': reduces})} in step {step}"
 
 
 def failed_task(entry: Entry) -> TaskId:
@@ -115,7 +115,7 @@ class Replay:
         self.package = unpack(Package, entry.blob(self._spec.code))
         self._plan = entry.blob(self._spec.plan)
         loaded = load(entry.blob(self._spec.code), entry.blob(self._spec.setup), self._files(folder))
-        options = replace(loaded.options, output=str(folder / "out"), durable=False, resumes=entry.job)
+        options = replace(loaded.options, output=str(folder / "out"), durable=False, resumes=entry.chain)
         temporary_folder(options.output, options.job).mkdir(parents=True)
         self._job = replace(loaded, options=options)
         # The task in question stops at its first bad record; the others put theirs aside, as they did.
@@ -189,7 +189,9 @@ class Replay:
     def _make(self, tasks: Sequence[TaskId]) -> None:
         left = [task for task in tasks if not self._take(task)]
         if len(left) < len(tasks):
-            self._tell(f"{len(tasks) - len(left)} map results are those that the failed run has left here")
+            taken = len(tasks) - len(left)
+            results = "map result is one" if taken == 1 else "map results are those"
+            self._tell(f"{taken} {results} that the failed run has left here")
         if left:
             self._tell(f"what it reads is made first: {_counted_tasks(left)}")
         told_s = time.monotonic()
@@ -241,7 +243,11 @@ class Replay:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise JobFailed(self._spec.job, failure_of(error, setup)) from error
+            failure = failure_of(error, setup)
+            if isinstance(error, InputChangedError) and error.advice:
+                now = f"  run the job on the files as they are now:  mapreduce resume {self._spec.job}"
+                failure = replace(failure, message=error.change, notes=(*failure.notes, now))
+            raise JobFailed(self._spec.job, failure) from error
 
     def _setup(self, task: TaskId, job: LoadedJob, number: int = _FIRST_ATTEMPT) -> TaskSetup:
         setup = TaskSetup(job, AttemptId(task, number), self._scratch, self._previous(task))
@@ -324,5 +330,8 @@ def _pairs(batch: Batch) -> Iterator[tuple[Any, Any]]:
 
 def _counted_tasks(tasks: Sequence[TaskId]) -> str:
     """How many tasks of each kind, for people."""
-    kinds = [(kind, sum(task.kind is kind for task in tasks)) for kind in (TaskKind.MAP, TaskKind.REDUCE)]
-    return " and ".join(f"{count} {kind} task{'' if count == 1 else 's'}" for kind, count in kinds if count)
+    return _counted({kind: sum(task.kind is kind for task in tasks) for kind in (TaskKind.MAP, TaskKind.REDUCE)})
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return " and ".join(f"{count} {kind} task{'' if count == 1 else 's'}" for kind, count in counts.items() if count)

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mapreduce.errors import CoordinatorUnreachable, UsageError
-from mapreduce.failed.history import LAST, Entry, find, remove
+from mapreduce.failed.history import LAST, Entry, find
 from mapreduce.notebook_display import listening
 from mapreduce.plan import StepIdentity
 from mapreduce.request import Request
@@ -33,9 +33,12 @@ OPTIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """A failed job as it is to be run again: by `runner`, on the cluster at `coordinator` if that is "cluster"."""
+    """A failed job as it is to be run again: by `runner`, on the cluster at `coordinator` if that is "cluster".
 
-    job: str
+    `title` says to people which job it is.
+    """
+
+    title: str
     request: Request
     runner: str
     coordinator: str
@@ -50,8 +53,8 @@ def resumption(
     `job` takes the place of the job that was run. `alone` says that this process may load a job's travelled code.
     Raises UsageError where the job cannot be run again.
     """
+    entry = _ended(entry)
     asked = entry.asked
-    _check_ended(entry)
     if asked.gone:
         raise UsageError(f"{entry.job} cannot be resumed: {asked.gone} went with the program that ran it")
     merged: dict[str, Any] = {name: _as_given(value) for name, value in asked.options.items()} | {
@@ -75,17 +78,23 @@ def resumption(
     request = Request(
         job=_job(entry, alone=alone) if job is None else job,
         inputs=dict(asked.inputs) if isinstance(asked.inputs, dict) else asked.inputs,
-        resumes=entry.job,
-        former=_identities(entry),
+        resumes=entry.chain,
+        former=identities_then(entry),
+        former_maps=_left(entry),
         **merged,
     )
-    return Resumption(entry.job, request, asked.runner, asked.coordinator, asked.cwd)
+    return Resumption(f"resuming {entry.named}", request, asked.runner, asked.coordinator, asked.cwd)
 
 
-def _check_ended(entry: Entry) -> None:
-    """Raise UsageError for a job of a cluster that has not failed, where its coordinator knows of it."""
+def _left(entry: Entry) -> int | None:
+    """How many map results a job has left, with those that it would have used again; None where nobody knows."""
+    return None if entry.failure is None else max(entry.failure.saved_maps, entry.spec.former_maps or 0)
+
+
+def _ended(entry: Entry) -> Entry:
+    """The entry, with how its job has failed where a coordinator knows. Raises UsageError for one that has not."""
     if entry.failure is not None or not entry.asked.coordinator:
-        return
+        return entry
     from mapreduce.client_state import ENDED_STATES  # noqa: PLC0415 - imports the messages
     from mapreduce.runners.cluster import get_status  # noqa: PLC0415 - imports the sockets
 
@@ -94,13 +103,14 @@ def _check_ended(entry: Entry) -> None:
     except CoordinatorUnreachable:
         raise
     except UsageError:
-        return  # it has forgotten the job
+        return entry  # it has forgotten the job
     if state in ENDED_STATES - {"failed"}:
         raise UsageError(f"{entry.job} is {state}: there is nothing to resume")
     if state != "failed":
         raise UsageError(
             f"{entry.job} is {state}: only a job that has failed is resumed; to stop it:  mapreduce cancel {entry.job}"
         )
+    return find(entry.job)
 
 
 def _as_given(value: Any) -> Any:
@@ -108,7 +118,8 @@ def _as_given(value: Any) -> Any:
     return tuple(value) if type(value) is list else value
 
 
-def _identities(entry: Entry) -> tuple[StepIdentity, ...]:
+def identities_then(entry: Entry) -> tuple[StepIdentity, ...]:
+    """The identities of a failed job's steps, () of one that could leave no map results."""
     from mapreduce.protocol.plain import unpack  # noqa: PLC0415 - as above
     from mapreduce.travel.package import Setup  # noqa: PLC0415 - imports what a start has no use for
 
@@ -176,15 +187,13 @@ def resume(
 
     found = resumption(find(job_id), options, job=job)
     with listening(progress) as listener, where_it_was(found.cwd):
+        listener.notice(found.title)
         if found.runner == "cluster":
             from mapreduce.runners.cluster import Submission  # noqa: PLC0415 - imports the sockets
 
             submission = Submission(found.coordinator, found.request)
             submission.submit(listener)
-            result = Result(submission.wait(listener), place(found.request.output))
-        elif found.request.output:
-            result = Result(execute(found.request, found.runner, listener), place(found.request.output))
-        else:
-            result = result_in_memory(found.request, lambda wanted: execute(wanted, found.runner, listener))
-    remove(found.job)
-    return result
+            return Result(submission.wait(listener), place(found.request.output))
+        if found.request.output:
+            return Result(execute(found.request, found.runner, listener), place(found.request.output))
+        return result_in_memory(found.request, lambda wanted: execute(wanted, found.runner, listener))

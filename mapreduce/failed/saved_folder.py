@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,16 +21,17 @@ def saved_folder() -> Path:
     return scratch_folder() / SAVED
 
 
-def forget_saved(job: str) -> None:
-    """Remove the map results of a job that has been resumed; that they cannot be is logged, since it is done."""
-    if not job:
+def forget_saved(jobs: Sequence[str]) -> None:
+    """Remove the map results of jobs that have been resumed; that they cannot be is logged, since that is done."""
+    if not jobs:
         return
     from mapreduce.dataflow.saved import drop_saved  # noqa: PLC0415 - for such jobs alone
 
-    try:
-        drop_saved(saved_folder(), job)
-    except OSError as error:
-        _log.warning("the map results of %s cannot be removed: %s", job, error)
+    for job in jobs:
+        try:
+            drop_saved(saved_folder(), job)
+        except OSError as error:
+            _log.warning("the map results of %s cannot be removed: %s", job, error)
 
 
 def with_saved(failure: Failure, job: str, saved: tuple[int, int], maps: int, place: str) -> Failure:
@@ -42,5 +44,6 @@ def with_saved(failure: Failure, job: str, saved: tuple[int, int], maps: int, pl
         return failure
     from mapreduce.progress import amount  # noqa: PLC0415 - for failures alone
 
-    kept = f"  {count} of {maps} map results are kept for {SAVED_DAYS} days ({amount(size)}, {place})"
-    return replace(failure, notes=(*failure.notes, f"{kept}:  mapreduce resume {job}"))
+    results = "map result is" if maps == 1 else "map results are"
+    kept = f"  {count} of {maps} {results} kept for {SAVED_DAYS} days ({amount(size)}, {place})"
+    return replace(failure, saved_maps=count, notes=(*failure.notes, f"{kept}:  mapreduce resume {job}"))

@@ -107,7 +107,8 @@ class JobStatus:
     `kept_bytes` is the size of the results that it keeps on the workers, while they are whole. `bad` counts the
     records that it has put aside, by kind. Of a job that has failed
     `saved_maps` results of its first map tasks are saved, of `saved_bytes`, for a job that resumes it; of one that
-    `resumes` such a job (its id) `reused_maps` have been used again, and `changed` names what is not as it was.
+    `resumes` such a job (its id) `reused_maps` of the `former_maps` that were left (None where nobody knows) have been
+    used again, and `changed` names what is not as it was.
     """
 
     job: str
@@ -135,6 +136,7 @@ class JobStatus:
     saved_maps: int = 0
     saved_bytes: int = 0
     resumes: str = ""
+    former_maps: int | None = None
     reused_maps: int = 0
     changed: tuple[str, ...] = ()
 

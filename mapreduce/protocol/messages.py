@@ -281,13 +281,14 @@ class ForgetJob:
 
     `clean_output` is the job's output folder if the job did not succeed: once its attempts have stopped, the agent
     removes what they left there (`_tmp-JOB`; several workers may do so at once). Else it is "". With `save` the results
-    of its first map tasks are saved, for a job that resumes it. What is saved of the job `drop` is not needed any more.
+    of its first map tasks are saved, for a job that resumes it. What is saved of the jobs `drop` is not needed any
+    more.
     """
 
     job: str
     clean_output: str = ""
     save: bool = False
-    drop: str = ""
+    drop: tuple[str, ...] = ()
 
 
 # ------------------------------------------------------------------------------------------- blobs, for all

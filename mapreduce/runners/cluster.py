@@ -61,7 +61,9 @@ class Submission:
 
     def wait(self, listener: Listener) -> JobStatus:
         """Follow the job to its end. Raises JobFailed and JobCancelled."""
-        return ended_well(follow(self.address, self.job, listener))
+        status = ended_well(follow(self.address, self.job, listener))
+        history.forget_resumed(self.spec.resumes, self.job)  # by itself: what was submitted may not have been kept
+        return status
 
 
 def ended_well(status: JobStatus) -> JobStatus:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from mapreduce.client import Listener
 from mapreduce.errors import JobFailed
-from mapreduce.failed.history import save_failed
+from mapreduce.failed.history import forget_resumed, save_failed
 from mapreduce.failed.saved_folder import forget_saved, saved_folder
 from mapreduce.max_bad import shown_kinds
 from mapreduce.plan import JobSpec
@@ -57,6 +57,7 @@ def run_here(request: Request, listener: Listener, *, debug: bool = False) -> Jo
         planned.discard()
         raise
     forget_saved(spec.resumes)
+    forget_resumed(spec.resumes, spec.job)
     warnings = outcome.warnings + spec.notes
     if not hashing_is_fixed():
         warnings = (*warnings, SEED_WARNING)
@@ -77,7 +78,8 @@ def run_here(request: Request, listener: Listener, *, debug: bool = False) -> Jo
         bad=shown_kinds(outcome.bad),
         submitted_ms=spec.submitted_ms,
         submitter=spec.submitter,
-        resumes=spec.resumes,
+        resumes=spec.resumes[0] if spec.resumes else "",
+        former_maps=spec.former_maps,
         reused_maps=outcome.reused_maps,
         changed=spec.changed,
     )

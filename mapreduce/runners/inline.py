@@ -17,7 +17,6 @@ from pathlib import Path
 from mapreduce.config import WARNINGS
 from mapreduce.dataflow.bad.file import cause_of
 from mapreduce.dataflow.inputs.split_file import split_at
-from mapreduce.dataflow.manifest.folder import remove_after_failure
 from mapreduce.dataflow.saved import save_results
 from mapreduce.dataflow.saved_use import take_saved
 from mapreduce.dataflow.shuffle.block_file import Slice, open_slice
@@ -117,7 +116,8 @@ def run_inline(
     folder made below `scratch` (default: the system's). In `saved` are the map results that failed jobs have left,
     where a job that resumes one finds them; those of this job too if it fails.
 
-    Raises JobFailed, whose `__cause__` is the exception itself, with its traceback; what attempts left is removed.
+    Raises JobFailed, whose `__cause__` is the exception itself, with its traceback. What attempts have left in the
+    output folder then is removed by whoever had it reserved (`Planned.discard`).
     """
     started_s = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="mapreduce-inline-", dir=scratch))
@@ -126,10 +126,8 @@ def run_inline(
         try:
             records_out = _run_steps(state)
         except KeyboardInterrupt:
-            remove_after_failure(spec.output, spec.job)
             raise
         except BaseException as error:
-            remove_after_failure(spec.output, spec.job)
             if state.current is None:
                 raise
             failure = _saving(state, failure_of(error, state.current))

@@ -7,6 +7,7 @@ exit when this process ends in any way. The agent is started first, since its st
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -71,7 +72,8 @@ class LocalCluster:
         self._folders = contextlib.ExitStack()
         self._agent: subprocess.Popen[bytes] | None = None
         self._server: CoordinatorServer | None = None
-        self._life: int | None = None
+        self._life: tuple[int, int] | None = None
+        self._output: tuple[str, str] | None = None
         self._starts = 0
         self.address = ""
 
@@ -126,12 +128,23 @@ class LocalCluster:
                     start_new_session=True,
                 )
         except OSError as error:
+            os.close(read_end)
             os.close(write_end)
             msg = f"cannot start a worker process: {error}"
             raise UsageError(msg) from error
-        finally:
-            os.close(read_end)
-        self._life = write_end
+        # We keep both ends: so writing for an agent that has died is no error, and sends us no signal.
+        self._life = read_end, write_end
+        if self._output is not None:
+            self.will_write(*self._output)
+
+    def will_write(self, job: str, output: str) -> None:
+        """Have the agent clean up this job's output folder, which is not reserved yet, if our process is killed."""
+        self._output = job, output
+        self._tell_agent(self._output)
+
+    def _tell_agent(self, what: tuple[str, str] | None) -> None:
+        if self._life is not None:
+            os.write(self._life[1], json.dumps(what).encode() + b"\n")
 
     def check(self) -> None:
         """See that both live, and start another agent if ours was killed. Raises MapReduceError when that is no use.
@@ -188,9 +201,11 @@ class LocalCluster:
             self._folders.close()
 
     def _end_agent(self) -> None:
-        life, self._life = self._life, None
-        if life is not None:
-            os.close(life)
+        if self._life is not None:
+            self._tell_agent(None)  # our process lives, and cleans up by itself
+            life, self._life = self._life, None
+            for end in life:
+                os.close(end)
         agent, self._agent = self._agent, None
         if agent is None:
             return
@@ -227,11 +242,12 @@ def run_local(request: Request, listener: Listener) -> JobStatus:
         cluster.start()
         # These load while the agent starts.
         from mapreduce.client import Connection, JobFollower  # noqa: PLC0415 - see above
-        from mapreduce.failed.history import save_failed  # noqa: PLC0415 - see above
+        from mapreduce.failed.history import forget_resumed, save_failed  # noqa: PLC0415 - see above
         from mapreduce.planner import plan  # noqa: PLC0415 - see above
 
         listener.tick()  # the job's module may take long to import
-        planned = plan(replace(request, slots=cluster.slots, user_attempts=USER_ATTEMPTS_LOCAL))
+        wanted = replace(request, slots=cluster.slots, user_attempts=USER_ATTEMPTS_LOCAL)
+        planned = plan(wanted, will_write=cluster.will_write)
         spec, blobs = planned.spec, planned.blobs
         with Connection(cluster.address) as connection:
             follower = JobFollower(connection, spec.job, listener, spec=spec, blobs=blobs, check=cluster.check)
@@ -244,8 +260,9 @@ def run_local(request: Request, listener: Listener) -> JobStatus:
             save_failed(planned, request, error, "local")
         raise
     cluster.stop()
-    forget_saved(request.resumes)
     assert status is not None
+    forget_saved(request.resumes)
+    forget_resumed(request.resumes, status.job)
     return status
 
 
@@ -261,9 +278,10 @@ def _with_what_is_saved(status: JobStatus | None, cluster: LocalCluster) -> JobS
 
 
 def raise_unless_done(status: JobStatus | None) -> None:
-    """Raise what `error_of` says for a job that ended without a result."""
+    """Raise what `error_of` says for a job that ended without a result, but for the worker: it is this machine."""
     if status is not None and status.state not in {"done", "kept"}:
-        raise error_of(status, str(saved_folder()))
+        failure = None if status.failure is None else replace(status.failure, worker=None)
+        raise error_of(replace(status, failure=failure), str(saved_folder()))
 
 
 def error_of(status: JobStatus, place: str = ON_WORKERS) -> MapReduceError:

@@ -205,7 +205,8 @@ class WarmRunner:
         from mapreduce.planner import plan  # noqa: PLC0415 - see above
 
         listener.tick()  # the job's module may take long to import
-        planned = plan(replace(request, slots=self._slots, user_attempts=USER_ATTEMPTS_LOCAL))
+        wanted = replace(request, slots=self._slots, user_attempts=USER_ATTEMPTS_LOCAL)
+        planned = plan(wanted, will_write=local.will_write)
         try:
             self._connection = self._connection or Connection(local.address)
             spec = planned.spec

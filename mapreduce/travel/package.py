@@ -22,6 +22,7 @@ from mapreduce.project import find_module
 from mapreduce.protocol.plain import pack, unpack
 from mapreduce.targets import LoadedTarget
 from mapreduce.travel.imports import ModuleSource, Project, collect
+from mapreduce.urls import check_utf8
 
 __all__ = [
     "ModuleSource",
@@ -92,6 +93,8 @@ def build_setup(params: Mapping[str, Any], options: TaskOptions, package: bytes)
 
 
 def _packed(blob: Package | Setup, what: str, sizes: list[tuple[int, str]], modules: Sequence[ModuleSource]) -> bytes:
+    for path in (*(module.path for module in modules), *(source.path for source in blob.sources)):
+        check_utf8(path, "file, or the folder that it lies in", PackagingError)
     data = pack(blob)
     if len(data) > BLOB_BYTES:
         size, name = max(sizes + [(len(module.source), f"the module {module.path}") for module in modules])

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import run_text
 
 TIMEOUT_S = 60
 COMMAND = [sys.executable, "-m", "mapreduce"]
@@ -66,7 +67,7 @@ def worker(address, tmp_path):
 
 
 def mapreduce(*arguments):
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    return run_text(*arguments, env=dict(os.environ), timeout=TIMEOUT_S)
 
 
 def ask(*arguments):
@@ -135,6 +136,12 @@ def test_an_interrupt_detaches_and_says_how_to_come_back(worker):
     assert f"mapreduce status {job} --wait" in errors
     assert f"mapreduce cancel {job}" in errors
     assert ask("status", job)["state"] == "running"
+    following = subprocess.Popen([*COMMAND, "status", job, "--wait"], stderr=subprocess.PIPE, text=True)
+    assert following.stderr.readline() == "mapping\n"
+    following.send_signal(signal.SIGINT)
+    _, errors = following.communicate(timeout=TIMEOUT_S)
+    assert following.returncode == 130
+    assert errors.startswith(f"detached: {job} runs on.\n")
     assert ask("cancel", job)["state"] == "cancelled"
 
 

@@ -2,12 +2,11 @@
 
 import base64
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from cluster import mapreduce as command
 from everywhere import die_once, run_everywhere
 
 import mapreduce
@@ -102,9 +101,27 @@ def test_the_same_records_are_put_aside_everywhere(tmp_path, cluster):
     assert result.counters["documents"] == len(given) - len(bad)
 
 
+def endless(number):
+    return endless(number + 1) if number else 0
+
+
+def test_a_full_stack_leaves_the_same_bytes_everywhere(tmp_path):
+    """How often a line was repeated until then depends on what has called the function, and is not told."""
+    path = tmp_path / "in.txt"
+    path.write_text("0\n1\n2\n")
+    told = set()
+    for runner in ("inline", "local"):
+        result = mapreduce.run(
+            Job(lambda line: [(endless(int(line)), 1)]), path, tmp_path / runner, runner=runner, max_bad=2
+        )
+        assert [one["kind"] for one in result.bad] == ["RecursionError in mapper"] * 2
+        assert "[Previous line repeated ... more times]" in next(iter(result.bad))["traceback"]
+        told.add(b"".join(file.read_bytes() for file in sorted((tmp_path / runner / "_bad").glob("part-*"))))
+    assert len(told) == 1
+
+
 def mapreduce_command(folder, *arguments):
-    command = [sys.executable, "-P", "-m", "mapreduce", *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    return command(*arguments, cwd=folder, timeout=100, check=False)
 
 
 ADDING = """
@@ -132,14 +149,18 @@ def test_the_command_line_tells_what_was_put_aside(folder):
     assert "  2 bad records put aside: 2 ValueError in mapper, in out/_bad\n" in done.stderr
     told = [json.loads(line) for line in (folder / "out" / "_bad" / "part-00000.jsonl").read_text().splitlines()]
     assert [one["content"] for one in told] == ["three", "fünf"]
+    shown = mapreduce_command(folder, "cat", "out/_bad/")
+    assert shown.stdout == (folder / "out" / "_bad" / "part-00000.jsonl").read_text()
+    assert mapreduce_command(folder, "cat", "out/_bad", "-n", "1").stdout.count("\n") == 1
     failed = mapreduce_command(folder, "run", "adding.py", "in.txt", "-o", "none", "--max-bad", "20%")
     assert failed.returncode == 1
     assert "int(line)" in failed.stderr
-    assert "(2 bad records: --max-bad allows 20% of 5)" in failed.stderr
+    assert "\n2 bad records: --max-bad allows 20% of 5\n" in failed.stderr
+    assert failed.stderr.count("ValueError: ") == 1
     assert not (folder / "none").exists()
     wrong = mapreduce_command(folder, "run", "adding.py", "in.txt", "-o", "none", "--max-bad", "few")
     assert wrong.returncode == 2
-    assert "max_bad is 'few'" in wrong.stderr
+    assert "--max-bad is 'few'" in wrong.stderr
 
 
 def test_a_job_on_a_cluster_fails_by_the_sum_of_its_tasks(folder, cluster):
@@ -148,7 +169,7 @@ def test_a_job_on_a_cluster_fails_by_the_sum_of_its_tasks(folder, cluster):
     with pytest.raises(JobFailed) as caught:
         mapreduce.run(str(folder / "adding.py"), folder / "in.txt", folder / "out", **options)
     failure = caught.value.failure
-    assert "(2 bad records: --max-bad allows 1)" in failure.message
+    assert "2 bad records: --max-bad allows 1" in failure.notes
     assert "int(line)" in failure.traceback
     assert any("2 ValueError in mapper, as in" in note for note in failure.notes)
     with pytest.raises(JobFailed, match="allows 1"):

@@ -1,21 +1,21 @@
 """Formats of rows, and formats said for one run, against plain Python: with every runner, and under kills."""
 
 import csv
+import functools
 import io
 import json
 import lzma
 import struct
-import subprocess
-import sys
 from datetime import UTC, datetime
 
 import lz4.frame
 import msgpack
 import pytest
+from cluster import mapreduce as command
 from everywhere import run_everywhere
 
 import mapreduce
-from mapreduce import Count, Csv, FixedLength, Input, Job, JobFailed, Max, Sum, UsageError
+from mapreduce import Count, Csv, FixedLength, Input, Job, JobFailed, JsonLines, Max, Sum, UsageError
 
 JOB = """
 import struct
@@ -132,8 +132,7 @@ def test_records_of_each_format_come_once_wherever_files_are_cut(case, cluster, 
 
 
 def run_cli(folder, *arguments):
-    command = [sys.executable, "-m", "mapreduce", "run", *arguments, "-r", "inline"]
-    return subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    return command("run", *arguments, "-r", "inline", cwd=folder, check=False)
 
 
 def test_formats_on_the_command_line(tmp_path):
@@ -185,6 +184,30 @@ def test_runs_of_a_cluster_take_formats_too(tmp_path):
         assert dict(cluster.run(Job(reducer=Sum()), kept)) == {"a": 4, "b": 2}
         with pytest.raises(UsageError, match="the input is a former result, which has its own format"):
             cluster.run(Job(reducer=Sum()), kept, input_format=Csv())
+
+
+def row(record):
+    yield record["name"], int(record["n"])
+
+
+def document(found):
+    yield found["name"], found["n"]
+
+
+def test_submitted_jobs_take_formats_too(cluster, tmp_path):
+    """The workers read in the formats that were said in place of the job's own; what is none is refused at once."""
+    (tmp_path / "in.csv").write_text("name;n\na;1\nb;2\na;3\n")
+    (tmp_path / "in.jsonl").write_text('{"name": "a", "n": 5}\n')
+    paths = {"rows": tmp_path / "in.csv", "documents": tmp_path / "in.jsonl"}
+    two = Job(inputs={"rows": Input(row), "documents": Input(document, format=JsonLines())}, reducer=Sum())
+    submit = functools.partial(mapreduce.submit, coordinator=cluster.address)
+    one = submit(Job(row, reducer=Sum()), paths["rows"], tmp_path / "one", input_format=Csv(separator=";"))
+    both = submit(two, paths, tmp_path / "two", input_format={"rows": "csv:separator=%3B"})
+    assert dict(one.wait()) == {"a": 4, "b": 2}
+    assert dict(both.wait()) == {"a": 9, "b": 2}
+    with pytest.raises(UsageError, match="'tsv' is no input format"):
+        submit(two, paths, tmp_path / "three", input_format={"rows": "tsv"})
+    assert not (tmp_path / "three").exists()
 
 
 def test_a_record_cut_short_fails_the_job_with_its_place(tmp_path):

@@ -89,9 +89,7 @@ def command_of(said):
 
 def story_of(said):
     """The user's traceback with function, place, key and record: all but the worker and how often it was tried."""
-    told = re.sub(r" \(attempt \d of \d that failed so\)", "", said[said.index("Traceback") :])
-    lines = [line for line in told.split("  task: ")[0].splitlines() if line]
-    return list(dict.fromkeys(lines))  # a message with the attempt stands below the traceback, which ends with it, too
+    return said[said.index("Traceback") :].split("  task: ")[0].splitlines()
 
 
 @pytest.mark.parametrize("how", ["run", "run -r inline", "submit"])
@@ -101,6 +99,7 @@ def test_the_command_of_a_failed_job_shows_the_same_failure_here(here, cluster, 
     options = ["job.py", here / "in.txt", "-o", here / "out", "--split-size", "14", "-p", "bad=that"]
     said = failed(*how.split(), *options, cwd=here, **env)
     assert "in.txt, byte 13" in said
+    assert ("  worker: " in said) is (how == "submit")
     command = command_of(said)
     assert command[-1] == "--pdb"
     again = failed(*command[:-1], cwd=here)
@@ -251,7 +250,7 @@ def test_the_coordinator_is_asked_how_a_job_failed_that_nobody_followed(here, cl
     """A detached job's failure is fetched for its replay, which needs no task to be named."""
     submitted = ("submit", f"{here}/job.py", here / "in.txt", "-o", here / "out", "--detach", "-p", "bad=be")
     job = cluster.run(*submitted).stdout.strip()
-    wait_for(lambda: any(j["job"] == job and j["state"] == "failed" for j in cluster.json("jobs")), "it fails")
+    wait_for(lambda: cluster.states().get(job) == "failed", "it fails")
     assert history.find(job).failure is None
     assert "not a word: be" in failed("replay", job, cwd="/")
     assert command_of(cluster.run("status", job).stdout) == ["replay", job, "--pdb"]
@@ -298,9 +297,12 @@ def test_an_input_that_has_changed_is_named(here):
     """The input must be what it was: a file that was edited meanwhile is an error of its own."""
     failed("run", "job.py", "in.txt", "-p", "bad=be", cwd=here)
     (here / "in.txt").write_text("something else entirely\n", encoding="utf-8")
+    job = history.find().job
     again = failed("replay", "last", cwd=here)
-    assert "in.txt" in again
-    assert "changed" in again
+    assert re.match(rf"replaying map 0 of {job} \(job\), which failed at [-:\d ]{{19}} in {here}, with the code", again)
+    assert "in.txt changed since the job was planned: it had" in again
+    assert "Run the job again" not in again
+    assert again.endswith(f"  run the job on the files as they are now:  mapreduce resume {job}\n")
 
 
 def test_a_cell_ends_with_the_command_too(here):

@@ -2,13 +2,12 @@
 
 import gzip
 import json
-import subprocess
-import sys
 from itertools import accumulate, chain
 from pathlib import Path
 
 import polars as pl
 import pytest
+from cluster import mapreduce as command
 from everywhere import run_everywhere
 
 import mapreduce
@@ -188,10 +187,7 @@ def test_the_command_line_takes_a_name_before_each_path(tmp_path):
     (tmp_path / "3.txt").write_text("c\n")
 
     def run(*arguments):
-        command = [sys.executable, "-m", "mapreduce", "run", "job.py", *arguments, "-r", "inline"]
-        return subprocess.run(
-            command, cwd=tmp_path, input="id\nb\nc\n", capture_output=True, encoding="utf-8", timeout=60, check=False
-        )
+        return command("run", "job.py", *arguments, "-r", "inline", cwd=tmp_path, stdin="id\nb\nc\n", check=False)
 
     done = run("clicks=*.log", "users=-", "clicks=3.txt")
     assert done.stdout == "a\t[2,0]\nb\t[1,1]\nc\t[1,1]\n", done.stderr

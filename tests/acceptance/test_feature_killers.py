@@ -5,11 +5,10 @@ import json
 import os
 import resource
 import signal
-import subprocess
-import sys
 
 import polars as pl
 import pytest
+from cluster import mapreduce as command
 from everywhere import bytes_of, die_once
 
 import mapreduce
@@ -135,7 +134,8 @@ def test_without_max_bad_the_failure_names_the_record(tmp_path, cluster, way):
         mapreduce.run(job, path, tmp_path / "out", coordinator=cluster.address)
     failure = caught.value.failure
     assert failure.message.startswith("the task process died: ")
-    assert failure.message.endswith(", at work on record 51 of the task (attempt 4 of 4 that failed so)")
+    assert failure.message.endswith(", at work on record 51 of the task")
+    assert "  task: map 0 (attempt 4 of 4 that failed so)\n" in str(caught.value)
     assert (failure.path, failure.record, failure.task) == (str(path), repr(way), "map 0")
     assert path.read_bytes()[failure.offset :].startswith(way.encode())
     assert failure.function.startswith("mapper (")
@@ -289,10 +289,9 @@ def test_the_command_line(tmp_path):
     """`run` ends with the record's place, and with --max-bad it goes on; the inline runner dies of it."""
     (tmp_path / "crashing.py").write_text(CRASHING)
     write(tmp_path / "in.txt", ["1", "2", "crash", "4"])
-    command = [sys.executable, "-P", "-m", "mapreduce", "run", "crashing.py", "in.txt", "-o"]
 
     def run(*arguments):
-        found = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+        found = command("run", "crashing.py", "in.txt", "-o", *arguments, cwd=tmp_path, check=False)
         return found.returncode, found.stderr
 
     code, told = run("none")

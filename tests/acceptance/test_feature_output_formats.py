@@ -6,8 +6,6 @@ import gzip
 import io
 import json
 import lzma
-import subprocess
-import sys
 from pathlib import Path
 
 import lz4.frame
@@ -16,6 +14,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from cluster import mapreduce as command
 from everywhere import die_once, run_everywhere
 from pyarrow import ipc
 
@@ -185,6 +184,46 @@ def test_what_a_format_cannot_say_fails_the_job(tmp_path, numbers):
             mapreduce.run(job, numbers, tmp_path / "out", runner="inline")
 
 
+def with_an_object(line):
+    yield line, object() if line == "7" else 1
+
+
+def of_objects(key, values):
+    yield key, {1: object()} if key == "7" else 1
+
+
+def itself(frame):
+    return frame.select(pl.col("value").alias("key"), "value")
+
+
+def in_two_lines(frame):
+    return frame.select("key", value=pl.lit("a\nb"))
+
+
+def in_a_list(line):
+    yield [line]
+
+
+@pytest.mark.parametrize(
+    ("job", "function", "key"),
+    [
+        (Job(with_an_object), with_an_object, "'7'"),
+        (Job(with_an_object, output="parquet"), with_an_object, "'7'"),
+        (Job(keys=lambda line: [line], reducer=of_objects), of_objects, "'7'"),
+        (Job(itself, frames=True, reducer=in_two_lines, output="text"), in_two_lines, "'1'"),
+        (Job(records=in_a_list, output="text"), in_a_list, None),
+    ],
+)
+def test_what_a_format_cannot_say_is_told_with_its_function_and_key(tmp_path, job, function, key):
+    """As every other failure is; results that are values alone have no key."""
+    (tmp_path / "in.txt").write_text("".join(f"{number}\n" for number in range(1, 2000)))
+    with pytest.raises(JobFailed) as failed:
+        mapreduce.run(job, tmp_path / "in.txt", tmp_path / "out", runner="inline", reducers=1)
+    failure = failed.value.failure
+    assert failure.function.partition(" ")[0] == function.__name__
+    assert failure.key == key
+
+
 MODULE = """
 import mapreduce
 
@@ -201,8 +240,7 @@ def test_the_command_line(tmp_path):
     (tmp_path / "in.txt").write_text("one\nthree\n")
 
     def call(*arguments):
-        command = [sys.executable, "-P", "-m", "mapreduce", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+        done = command(*arguments, cwd=tmp_path, check=False)
         return done.returncode, done.stdout, done.stderr
 
     def run(*arguments):
@@ -221,8 +259,8 @@ def test_the_command_line(tmp_path):
         (["--output-format", "csv.gz"], "csv.gz is for files, and not for stdout: name a folder"),
         (["--output-format", "arrow"], "arrow is for files"),
         (["--part-size", "5MB"], "--part-size is for files"),
-        (["--output-format", "xml", "-o", "x"], "output_format= must be one of tsv, jsonl, csv"),
-        (["--part-size", "big", "-o", "x"], "part_size='big' is not a size"),
+        (["--output-format", "xml", "-o", "x"], "--output-format must be one of tsv, jsonl, csv"),
+        (["--part-size", "big", "-o", "x"], "--part-size is 'big', which is not a size"),
     ]:
         status, out, err = run(*arguments)
         assert (status, out) == (2, "")

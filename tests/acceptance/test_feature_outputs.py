@@ -3,14 +3,13 @@
 import base64
 import csv
 import json
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from cluster import mapreduce as command
 from everywhere import die_once, run_everywhere
 
 import mapreduce
@@ -171,8 +170,7 @@ def test_the_command_line(tmp_path, sizes):
     (tmp_path / "sizes.py").write_text(PROGRAM)
 
     def run(*arguments):
-        command = [Path(sys.executable).parent / "mapreduce", "run", "sizes.py", "sizes", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        return command("run", "sizes.py", "sizes", *arguments, cwd=tmp_path, check=False)
 
     shown = run()
     assert shown.returncode == 0, shown.stderr
@@ -191,6 +189,5 @@ def test_the_command_line(tmp_path, sizes):
     refused = run("--output-format", "parquet")
     assert refused.returncode == 2
     assert "-o DIR" in refused.stderr
-    described = [Path(sys.executable).parent / "mapreduce", "describe", "sizes.py"]
-    text = subprocess.run(described, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False).stdout
+    text = command("describe", "sizes.py", cwd=tmp_path).stdout
     assert "output      jsonl\noutput      bad: jsonl\n" in text

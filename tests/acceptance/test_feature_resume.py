@@ -1,6 +1,8 @@
 """`mapreduce resume`: a job that fails at ninety percent, mended and run again, runs no map task a second time."""
 
+import json
 import os
+import re
 import shutil
 import signal
 
@@ -10,6 +12,7 @@ from cluster import mapreduce as command
 from everywhere import bytes_of
 
 import mapreduce
+from mapreduce.failed import history
 
 MAPS = 24
 JOB = '''
@@ -88,12 +91,50 @@ def test_a_mended_reducer_runs_no_map_again(here):
     assert str(failure).endswith(f"/saved):  mapreduce resume {failure.job}")
     (here / "job.py").write_text(MENDED)
     done = command("resume", "last", cwd=here)
+    assert re.match(rf"resuming {failure.job} \(job\), which failed at [-:\d ]{{19}} in {here}\n", done.stderr)
     assert f"resumed {failure.job}: reducer edited: {maps} of {maps} maps kept" in done.stderr
     assert "lines = 2,400" in done.stderr
     assert attempts(here) == begun
     assert bytes_of("out") == clean(here)
     assert not list((here / "tmp").glob("mapreduce-worker-*/saved/*"))
     assert "no failed job is kept" in command("resume", "last", cwd=here, check=False).stderr
+    again = command("resume", failure.job, cwd=here, check=False)
+    assert again.returncode == 2
+    assert f"{failure.job} was resumed as {job_at(here / 'out')}, which is done" in again.stderr
+
+
+def job_at(output):
+    return json.loads((output / "_job.json").read_text())["job"]
+
+
+def test_a_chain_of_resumptions_ends_with_nothing_left(here):
+    """A resumed job that fails is resumed with what both have left; when that is done all of it goes."""
+    first = fail(here)
+    begun = attempts(here)
+    with pytest.raises(mapreduce.JobFailed, match="a bug"):
+        mapreduce.resume()
+    (saved,) = (here / "tmp").glob("mapreduce-worker-*/saved")
+    second = history.find()
+    assert second.chain == (second.job, first.job)
+    shutil.rmtree(saved / second.job)
+    (here / "job.py").write_text(MENDED)
+    mapreduce.resume()
+    assert attempts(here) == begun
+    assert bytes_of("out") == clean(here)
+    assert list(saved.iterdir()) == []
+    assert list(history.folder().iterdir()) == []
+
+
+def test_maps_that_left_no_result_are_said_to_have_left_none(here):
+    """A map that failed, or that never ran, is no map whose results are gone."""
+    (here / "in" / "23").write_text("no number\n")
+    arguments = ("run", "job.py", "in", "-o", "out", "-r", "inline", "-p", f"seen={here / 'seen'}")
+    failed = command(*arguments, "--split-size", options(here)["split_size"], cwd=here, check=False)
+    left, maps = map(int, re.search(r"(\d+) of (\d+) map results are kept", failed.stderr).groups())
+    assert left < maps
+    (here / "job.py").write_text(MENDED)
+    done = command("resume", "last", "--max-bad", "1", cwd=here)
+    assert f"reducer edited: {left} of {maps} maps kept, {maps - left} run, which had left no result\n" in done.stderr
 
 
 def test_an_edited_mapper_runs_all_maps_again(here):
@@ -202,7 +243,7 @@ def test_a_job_that_has_not_failed_is_not_resumed(here, tmp_path):
         assert waits.returncode == 2
         assert "only a job that has failed is resumed" in waits.stderr
         cluster.start_worker(slots=2, cwd=here)
-        wait_for(lambda: any(j["job"] == job and j["state"] == "done" for j in cluster.json("jobs")), "it is done")
+        wait_for(lambda: cluster.states().get(job) == "done", "it is done")
         done = cluster.run("resume", job, cwd=here, check=False)
         assert done.returncode == 2
         assert f"{job} is done: there is nothing to resume" in done.stderr

@@ -272,3 +272,42 @@ def test_memory_is_for_the_inline_runner(tmp_path):
     done = subprocess.run([sys.executable, script], capture_output=True, encoding="utf-8", check=False, timeout=60)
     assert done.stdout == "{'a': 2, 'b': 1}\n"
     assert "lies in the memory of the process that made it: the runner inline can use it" in done.stderr
+
+
+FAILING = """
+def mapper(line):
+    for word in line.split():
+        yield word, 1
+
+
+def reducer(word, ones):
+    count = sum(ones)
+    yield word, count // (word != "be")
+"""
+
+
+@pytest.mark.parametrize("how", ["run", "submit"])
+def test_a_job_between_urls_is_replayed_and_resumed(s3, s3_cluster, tmp_path, how):
+    """Its failed task runs here on what is in the store, and leaves nothing there; mended it runs no map task again."""
+    name = f"again/{how}"
+    text = "to be or\nnot to be\n" * 20
+    for number in range(3):
+        s3.put(f"{name}/in/{number}.txt", text.encode())
+    (tmp_path / "job.py").write_text(FAILING, encoding="utf-8")
+    client = functools.partial(
+        command, cwd=tmp_path, XDG_STATE_HOME=str(tmp_path / "state"), MAPREDUCE_COORDINATOR=s3_cluster.address
+    )
+    inputs, output = s3.url(f"{name}/in"), s3.url(f"{name}/out")
+    failed = client(how, "job.py", inputs, "-o", output, "--split-size", len(text), "--reducers", "2", check=False)
+    assert (failed.returncode, s3.names(f"{name}/out/")) == (1, []), failed.stderr
+    again = client("replay", "last", check=False)
+    assert again.returncode == 1
+    assert "key: 'be'" in again.stderr
+    assert 'count // (word != "be")' in again.stderr
+    mapped = client("replay", "last", "map", "1").stdout
+    assert mapped.startswith("map 1 succeeded here: 40 records in, 120 records out")
+    assert s3.names(f"{name}/out/") == []
+    (tmp_path / "job.py").write_text(FAILING.replace(' // (word != "be")', ""), encoding="utf-8")
+    assert "reducer edited: 3 of 3 maps kept" in client("resume", "last").stderr
+    assert dict(read_output(output)) == {"to": 120, "be": 120, "or": 60, "not": 60}
+    assert "no failed job is kept" in client("resume", "last", check=False).stderr

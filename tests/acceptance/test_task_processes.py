@@ -96,7 +96,7 @@ def test_what_user_code_prints_is_log_and_never_result(lines, cluster, tmp_path)
     assert said <= set(done.stderr.split("\n"))
     assert done.stderr.count("written to descriptor 1") == LINES
     job = cluster.run("submit", tmp_path / "job.py", lines, "-o", tmp_path / "out", "--detach").stdout.strip()
-    wait_for(lambda: cluster.json("status", job)["state"] == "done", "the job is done")
+    wait_for(lambda: cluster.status(job).state == "done", "the job is done")
     assert (tmp_path / "out" / "part-00000").read_text() == expected
     logs = cluster.run("logs", job).stdout
     assert said <= set(logs.split("\n"))

@@ -88,7 +88,7 @@ def test_malformed_frames_harm_nobody(cluster, gated_job, gated_texts, gate, tmp
     for worker in cluster.workers:
         wait_for(lambda log=worker.log: "dropped" in log.read_text(), "the shuffle server's log line")
     gate.release("map1")
-    wait_for(lambda: cluster.json("status", job)["state"] == "done", "the running job is done")
+    wait_for(lambda: cluster.status(job).state == "done", "the running job is done")
     cluster.run(*command, "-o", tmp_path / "second")
     assert all(alive(pid) for pid in roots)
     family = set(roots).union(*map(children_of, roots))
@@ -96,4 +96,4 @@ def test_malformed_frames_harm_nobody(cluster, gated_job, gated_texts, gate, tmp
     assert "Traceback" not in log
     assert "Traceback" not in cluster.coordinator.log.read_text()
     assert {worker["worker"] for worker in cluster.status_of_workers()} == {w.worker_id for w in cluster.workers}
-    assert cluster.json("status", "last")["attempts_failed"] == 0
+    assert cluster.status().attempts_failed == 0

@@ -33,7 +33,7 @@ class Submitted:
 
     def ends(self):
         """Wait until it is done."""
-        wait_for(lambda: self.cluster.json("status", self.id)["state"] == "done", f"{self.id} is done")
+        wait_for(lambda: self.cluster.status(self.id).state == "done", f"{self.id} is done")
         return self.began_ns()
 
 
@@ -47,7 +47,7 @@ def test_jobs_go_by_priority_then_first_come_first_served(cluster, gated_job, ga
     second = Submitted(cluster, gated_job, gated_texts, "second")
     low = Submitted(cluster, gated_job, gated_texts, "low", "--priority", "-1")
     high = Submitted(cluster, gated_job, gated_texts, "high", "--priority", "5")
-    wait_for(lambda: all(job["state"] == "running" for job in cluster.json("jobs")), "all four jobs are ready to run")
+    wait_for(lambda: set(cluster.states().values()) == {"running"}, "all four jobs are ready to run")
     assert [len(job.began_ns()) for job in (first, second, low, high)] == [1, 0, 0, 0]
     (first.gate / "hold-map0").unlink()
     began = [job.ends() for job in (high, first, second, low)]
@@ -70,7 +70,7 @@ def test_jobs_run_at_the_same_time(cluster, gated_job, gated_texts):
     wait_for(held.began_ns, "it holds its slot")
     quick = Submitted(cluster, gated_job, gated_texts, "quick")
     assert len(quick.ends()) == MAPS - 1
-    assert cluster.json("status", held.id)["state"] == "running"
+    assert cluster.status(held.id).state == "running"
     (held.gate / "hold-map0").unlink()
     held.ends()
 

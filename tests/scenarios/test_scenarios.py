@@ -134,7 +134,7 @@ class Conversation:
             keep=bool(keep),
             reads=(reads,) if reads else (),
             reads_at=(0,) if reads else (),
-            resumes=resumes,
+            resumes=(resumes,) if resumes else (),
             max_bad=MaxBad(int(max_bad)) if max_bad else None,
         )
         return self.client(m.Submit(spec))

@@ -5,8 +5,8 @@ processes and disks.
 """
 
 import pytest
-from simulated import Agent, Simulation
-from simulated_agent import RealAgent
+from simulated import Simulation
+from simulated_agent import Agent, RealAgent
 
 from mapreduce.coordinator import kept, revocation, scheduling
 from mapreduce.coordinator.job_run import JobRun

@@ -1,6 +1,7 @@
 """A real cluster of processes on loopback, for tests: started, killed, stopped and waited for by id."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -9,6 +10,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from commands import run_text
+
+from mapreduce.runners.cluster import get_status, list_jobs, list_workers
 
 DEADLINE_S = 60  # for any one event: generous, since a loaded machine of two cores stalls for seconds
 POLL_S = 0.05
@@ -32,16 +37,7 @@ def environment(**extra):
 
 def mapreduce(*arguments, cwd=None, check=True, timeout=DEADLINE_S, stdin=None, **env):
     """Run the command line as a user would; returns the completed process with text output."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "mapreduce", *map(str, arguments)],
-        cwd=cwd,
-        env=environment(**env),
-        capture_output=True,
-        input=stdin,
-        timeout=timeout,
-        check=False,
-        encoding="utf-8",
-    )
+    done = run_text(*arguments, cwd=cwd, env=environment(**env), stdin=stdin, timeout=timeout)
     if check:
         assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
@@ -163,5 +159,13 @@ class Cluster:
         return json.loads(self.run(*arguments, "--json").stdout)
 
     def status_of_workers(self):
-        """What `mapreduce workers --json` lists."""
-        return self.json("workers")
+        """What `mapreduce workers --json` lists, asked from here."""
+        return [dataclasses.asdict(worker) for worker in list_workers(self.address)]
+
+    def status(self, job="last"):
+        """What the coordinator says of a job."""
+        return get_status(self.address, job)
+
+    def states(self):
+        """The states of all jobs by their ids."""
+        return {job.job: job.state for job in list_jobs(self.address)}

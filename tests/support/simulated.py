@@ -6,41 +6,19 @@ Safety is checked at every step; at the end every job must have ended, with the 
 import random
 import zlib
 
-from simulated_killers import killers_of
+from simulated_agent import FAULTS_S, VERSIONS, Agent
+from simulated_checks import Checks
 
 from mapreduce.coordinator.durable import Durable
-from mapreduce.coordinator.entries import (
-    Committed,
-    JobEnded,
-    JobMoved,
-    Restarted,
-    Revoked,
-    decode_entry,
-    encode_entry,
-)
+from mapreduce.coordinator.entries import decode_entry, encode_entry
 from mapreduce.coordinator.events import Received, Tick
 from mapreduce.coordinator.state_machine import Coordinator
-from mapreduce.dataflow.saved_use import bitmap
-from mapreduce.plan import (
-    EVERY_PART,
-    AttemptId,
-    Done,
-    Failure,
-    FailureKind,
-    JobSpec,
-    MaxBad,
-    PartInfo,
-    StepShape,
-    TaskKind,
-)
+from mapreduce.plan import EVERY_PART, Done, JobSpec, MaxBad, PartInfo, StepShape, TaskKind
 from mapreduce.protocol import messages as m
 from mapreduce.protocol.wire import Envelope, decode, encode
 
-VERSIONS = {"python": "3.11", "engine": "1", "polars": "2"}
 STEP_S = 0.25
-FAULTS_S = 40.0  # faults end then
-QUIET_S = 6.0  # after all that: for what was lost to be noticed, and for the last word of stopped attempts
-LIMIT_S = 240.0  # and the jobs must have ended: some ten leases later
+LIMIT_S = 240.0  # the jobs must have ended: some ten leases after the faults did
 SHAPES = [
     (StepShape(5, 3),),
     (StepShape(4, 0),),
@@ -50,116 +28,7 @@ SHAPES = [
 ]
 
 
-class Agent:
-    """A worker that follows the protocol and does no work but remember: it checks that its inputs are there."""
-
-    def __init__(self, sim, identity, worker):
-        self.sim, self.identity, self.worker, self.slots = sim, identity, worker, sim.random.choice([1, 2, 3])
-        self.session, self.sent, self.received = "", 0, 0
-        self.running, self.outcomes, self.kept, self.prepared = {}, {}, set(), set()
-        self.sources = {}
-        self.paused_until = 0.0
-        self.beat = self.asked = -1.0
-
-    def send(self, message):
-        """Send within the session, numbered."""
-        if self.session:
-            self.sent += 1
-            self.sim.to_coordinator(self.identity, Envelope(self.session, self.sent, message))
-
-    def holds_jobs(self):
-        """Whether it is ready for a job."""
-        return bool(self.prepared)
-
-    def step(self, now):
-        """Do what is due."""
-        if not self.session:
-            if now - self.asked >= 0.5:
-                self.asked = now
-                register = m.Register(self.worker, self.worker, self.slots, VERSIONS, f"tcp://{self.worker}", "/f")
-                self.sim.to_coordinator(self.identity, Envelope("", 0, register))
-        elif now - self.beat >= 1.0:
-            self.beat = now
-            self.sim.to_coordinator(self.identity, Envelope(self.session, 0, m.Heartbeat(self.sent, self.received)))
-        for attempt, (until, pinned) in list(self.running.items()):
-            if now >= until:
-                del self.running[attempt]
-                self.finish(attempt, pinned)
-
-    def finish(self, attempt, pinned):
-        """The attempt is over: report the first input that is lost, a random failure, or success."""
-        lost = next((source for source in pinned if not self.sim.holds(source)), None)
-        roll = self.sim.random.random() if self.sim.now < FAULTS_S else 1.0
-        if lost is not None:
-            outcome = m.AttemptFailed(attempt, Failure(FailureKind.INPUT_LOST, "gone", producer=lost.attempt))
-        elif roll < 0.03:
-            outcome = m.AttemptFailed(attempt, Failure(FailureKind.DISK, "disk full"))
-        else:
-            outcome = m.AttemptDone(attempt, self.sim.result(attempt, self.worker))
-            self.sim.made.add((self.worker, attempt))
-        self.outcomes[attempt] = outcome
-        self.send(outcome)
-
-    def receive(self, envelope):
-        """Follow the session's rules, then act."""
-        message = envelope.message
-        if isinstance(message, m.Welcome):
-            if message.worker == self.worker and envelope.session != self.session:
-                self.session, self.sent, self.received = envelope.session, 0, 0
-                inventory = [tuple(x) for x in (self.running, self.outcomes, self.kept, self.prepared)]
-                for part, kind in enumerate(("running", "finished", "kept", "prepared")):
-                    self.send(m.Inventory(**{kind: inventory[part]}, last=part == 3))
-                for outcome in list(self.outcomes.values()):
-                    self.send(outcome)
-            return
-        if envelope.session != self.session:
-            return
-        if isinstance(message, m.SessionEnded):
-            self.session = ""
-        elif isinstance(message, m.Heartbeat):
-            if message.sent > self.received:
-                self.session = ""
-            for attempt in [a for a, o in self.outcomes.items() if isinstance(o, m.AttemptFailed)]:
-                if message.received >= self.sent:
-                    del self.outcomes[attempt]
-        elif envelope.number == self.received + 1:
-            self.received += 1
-            self.act(message)
-        elif envelope.number > self.received:
-            self.session = ""
-
-    def act(self, message):
-        match message:
-            case m.PrepareJob(job):
-                self.prepared.add(job)
-                self.send(m.Prepared(job, saved=bitmap(self.sim.saved_on(self.worker, job))))
-            case m.Results(job, step, of_maps, sources):
-                for source in sources:
-                    self.sources[job, step, of_maps, source.attempt.task.index] = source
-            case m.RunAttempt(attempt, previous):
-                pinned = self.sim.inputs(self, attempt)
-                self.sim.check_previous(attempt, previous)
-                self.running[attempt] = (self.sim.now + self.sim.random.choice([0.0, 0.5, 2.0]), pinned)
-                assert len(self.running) <= self.slots, f"{self.worker} has {self.slots} slots: {list(self.running)}"
-            case m.Granted(attempt):
-                if self.outcomes.pop(attempt, None) is not None:
-                    self.kept.add(attempt)
-            case m.Dropped(attempt) | m.CancelAttempt(attempt):
-                self.kept.discard(attempt)
-                self.outcomes.pop(attempt, None)
-                if self.running.pop(attempt, None) is not None:
-                    self.send(m.AttemptFailed(attempt, Failure(FailureKind.LOST, "cancelled")))
-            case m.ForgetJob(job):
-                for attempt in [a for a in self.running if a.task.job == job]:
-                    del self.running[attempt]
-                    self.send(m.AttemptFailed(attempt, Failure(FailureKind.LOST, "forgotten")))
-                self.prepared.discard(job)
-                self.outcomes = {a: o for a, o in self.outcomes.items() if a.task.job != job}
-                self.kept = {a for a in self.kept if a.task.job != job}
-                self.sources = {k: s for k, s in self.sources.items() if k[0] != job}
-
-
-class Simulation:
+class Simulation(Checks):
     """One coordinator, some agents, one client; `seed` decides everything."""
 
     def __init__(self, seed, agent_type=Agent):
@@ -198,7 +67,7 @@ class Simulation:
         output = "" if kept.get("keep") else f"/out{n}"
         steps = steps or self.random.choice(SHAPES)
         if not kept and self.chances.random() < 0.5:
-            kept = {"resumes": "before"}
+            kept = {"resumes": ("before",)}
         if self.killing:
             kept |= {"max_bad": MaxBad(1_000_000)}
         self.specs[job] = JobSpec(job, "n", steps, code, *blobs, output, 1, priority=n, warm=warm, **kept)
@@ -306,11 +175,6 @@ class Simulation:
             for agent in self.agents
         )
 
-    def check_previous(self, attempt, previous):
-        shapes = self.specs[attempt.task.job].steps[: attempt.task.step]
-        expected = tuple({"tasks": s.maps + s.reduces} if s.maps + s.reduces else {} for s in shapes)
-        assert previous == expected
-
     # ---- network and coordinator
 
     def to_coordinator(self, identity, envelope):
@@ -346,52 +210,6 @@ class Simulation:
         if self.core.knows_session(identity, envelope.session):
             answer = m.BlobData(envelope.message.sha256, 0, 1, b"x")
             self.post(("a", identity, encode(Envelope(envelope.session, 0, answer))))
-
-    def check(self, entry):
-        match entry:
-            case Committed(attempt, worker):
-                assert (worker, attempt) in self.made, f"{attempt} is no success of {worker}"
-                assert attempt.task not in self.commits, f"two commits of {attempt.task}"
-                assert attempt.number not in self.last_commits.get(attempt.task, ()), "an attempt number is used again"
-                self.commits[attempt.task] = attempt.number
-                self.last_commits.setdefault(attempt.task, set()).add(attempt.number)
-            case Revoked(attempt):
-                assert self.commits.pop(attempt.task) == attempt.number
-            case Restarted():
-                assert self.wild, "deterministic results were taken for different ones"
-            case JobMoved(job, "kept") | JobEnded(job, "done"):
-                self.check_what_was_read(job)
-
-    def check_results_are_held(self):
-        """What a task will read is on a worker that is not given up, or is being made again."""
-        for run in self.core.core.runs.values():
-            stages = run.record.stages
-            for number, stage in enumerate(stages):
-                for index, commit in stage.commits.items() if run.record.is_held(number) else ():
-                    if commit.worker not in self.core.core.durable.workers:
-                        assert number < run.record.final, f"{run.record.task(number, index)} is lost, and to be kept"
-                        reader = stages[number + 1]
-                        needed = (
-                            not reader.is_whole if run.record.reads_all(number + 1) else index not in reader.commits
-                        )
-                        assert not needed, f"{run.record.task(number, index)} is lost, and will be read"
-                        assert index in run.lost[number]
-
-    def check_what_was_read(self, job):
-        """Every result of the job is made of the current results before it, and of no others.
-
-        Kept ones may be on their way again, or have made their job fail because they differ each time.
-        """
-        for task, number in self.commits.items():
-            for source, content in self.read[AttemptId(task, number)].items() if task.job == job else ():
-                if source.task.job != job and (source.task not in self.commits or self.has_failed(source.task.job)):
-                    continue
-                now = self.content[AttemptId(source.task, self.commits[source.task])]
-                place = task.index if task.kind is TaskKind.REDUCE else 0
-                assert now[place] == content, f"{task} has read what {source} made, which is no longer true"
-
-    def has_failed(self, job):
-        return self.core.core.durable.jobs[job].state == "failed"
 
     def replayed(self):
         durable = Durable() if self.snapshot is None else Durable.from_plain(self.snapshot)
@@ -460,42 +278,3 @@ class Simulation:
                 break
         self.check_end()
         self.check_all_is_free()
-
-    def check_all_is_free(self):
-        """When all is over, every slot is free again, and the agents have forgotten the jobs."""
-        while self.now < FAULTS_S:
-            self.step()
-        end = max(self.now, *(agent.paused_until for agent in self.agents)) + QUIET_S
-        while self.now < end:
-            self.step()
-        for worker in self.core.core.roster.workers.values():
-            assert not worker.busy, f"{worker.id} has slots that no attempt gives back: {worker.busy}"
-        for agent in self.agents:
-            assert not agent.kept, f"{agent.worker} keeps results of jobs that are over: {agent.kept}"
-            assert not agent.holds_jobs(), f"{agent.worker} holds jobs that are over"
-
-    def check_end(self):
-        for job, spec in self.specs.items():
-            record = self.core.core.durable.jobs.get(job)
-            if record is None and self.is_over(job):
-                continue
-            run = self.core.core.runs.get(job)
-            detail = (record.state, run and (run.frontier, run.running, run.prepared, run.waiting))
-            if record.failure is not None:  # four full disks in a row are a fair end
-                wild = self.wild and "is not deterministic" in record.failure.message
-                gone = any(map(self.has_failed, spec.reads)) and "kept result" in record.failure.message
-                fair = {FailureKind.DISK} if self.killing else {FailureKind.DISK, FailureKind.DIED}
-                assert wild or gone or record.failure.kind in fair, record.failure
-                continue
-            assert record.state == "done", detail
-            taken = {AttemptId(task, number) for task, number in self.commits.items()} & self.reused
-            assert record.reused_maps == sum(attempt.task.job == job for attempt in taken)
-            counted = [c.values.get("tasks", 0) for c in record.counted]
-            expected = [s.maps + s.reduces for s in spec.steps]
-            expected[-1] += not spec.keep  # the job commit
-            assert counted == expected, "each committed attempt counts once"
-            if self.killing:
-                tasks = [task for task in self.commits if task.job == job]
-                killed = sum(len(killers_of(task)) for task in tasks)
-                assert sum(record.bad.kinds.values()) == killed, "each record that kills is put aside once"
-        assert self.replayed().to_plain() == self.core.core.durable.to_plain()

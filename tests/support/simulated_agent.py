@@ -1,16 +1,128 @@
-"""The real agents' state machine in the simulation, with modelled task processes and disks."""
+"""The agents of the simulation: a plain one, and the real agents' state machine with modelled processes and disks."""
 
-from simulated import FAULTS_S, VERSIONS
 from simulated_killers import killed_at, with_bad
 
 from mapreduce.dataflow.saved_use import bitmap
 from mapreduce.plan import Failure, FailureKind, TaskKind
 from mapreduce.protocol import messages as m
 from mapreduce.protocol import plain, wire
+from mapreduce.protocol.wire import Envelope
 from workers import agent_events as w
 from workers import task_messages as t
 from workers.agent_state import AgentState
 from workers.killers import Mark
+
+VERSIONS = {"python": "3.11", "engine": "1", "polars": "2"}
+FAULTS_S = 40.0  # faults end then
+
+
+class Agent:
+    """A worker that follows the protocol and does no work but remember: it checks that its inputs are there."""
+
+    def __init__(self, sim, identity, worker):
+        self.sim, self.identity, self.worker, self.slots = sim, identity, worker, sim.random.choice([1, 2, 3])
+        self.session, self.sent, self.received = "", 0, 0
+        self.running, self.outcomes, self.kept, self.prepared = {}, {}, set(), set()
+        self.sources = {}
+        self.paused_until = 0.0
+        self.beat = self.asked = -1.0
+
+    def send(self, message):
+        """Send within the session, numbered."""
+        if self.session:
+            self.sent += 1
+            self.sim.to_coordinator(self.identity, Envelope(self.session, self.sent, message))
+
+    def holds_jobs(self):
+        """Whether it is ready for a job."""
+        return bool(self.prepared)
+
+    def step(self, now):
+        """Do what is due."""
+        if not self.session:
+            if now - self.asked >= 0.5:
+                self.asked = now
+                register = m.Register(self.worker, self.worker, self.slots, VERSIONS, f"tcp://{self.worker}", "/f")
+                self.sim.to_coordinator(self.identity, Envelope("", 0, register))
+        elif now - self.beat >= 1.0:
+            self.beat = now
+            self.sim.to_coordinator(self.identity, Envelope(self.session, 0, m.Heartbeat(self.sent, self.received)))
+        for attempt, (until, pinned) in list(self.running.items()):
+            if now >= until:
+                del self.running[attempt]
+                self.finish(attempt, pinned)
+
+    def finish(self, attempt, pinned):
+        """The attempt is over: report the first input that is lost, a random failure, or success."""
+        lost = next((source for source in pinned if not self.sim.holds(source)), None)
+        roll = self.sim.random.random() if self.sim.now < FAULTS_S else 1.0
+        if lost is not None:
+            outcome = m.AttemptFailed(attempt, Failure(FailureKind.INPUT_LOST, "gone", producer=lost.attempt))
+        elif roll < 0.03:
+            outcome = m.AttemptFailed(attempt, Failure(FailureKind.DISK, "disk full"))
+        else:
+            outcome = m.AttemptDone(attempt, self.sim.result(attempt, self.worker))
+            self.sim.made.add((self.worker, attempt))
+        self.outcomes[attempt] = outcome
+        self.send(outcome)
+
+    def receive(self, envelope):
+        """Follow the session's rules, then act."""
+        message = envelope.message
+        if isinstance(message, m.Welcome):
+            if message.worker == self.worker and envelope.session != self.session:
+                self.session, self.sent, self.received = envelope.session, 0, 0
+                inventory = [tuple(x) for x in (self.running, self.outcomes, self.kept, self.prepared)]
+                for part, kind in enumerate(("running", "finished", "kept", "prepared")):
+                    self.send(m.Inventory(**{kind: inventory[part]}, last=part == 3))
+                for outcome in list(self.outcomes.values()):
+                    self.send(outcome)
+            return
+        if envelope.session != self.session:
+            return
+        if isinstance(message, m.SessionEnded):
+            self.session = ""
+        elif isinstance(message, m.Heartbeat):
+            if message.sent > self.received:
+                self.session = ""
+            for attempt in [a for a, o in self.outcomes.items() if isinstance(o, m.AttemptFailed)]:
+                if message.received >= self.sent:
+                    del self.outcomes[attempt]
+        elif envelope.number == self.received + 1:
+            self.received += 1
+            self.act(message)
+        elif envelope.number > self.received:
+            self.session = ""
+
+    def act(self, message):
+        match message:
+            case m.PrepareJob(job):
+                self.prepared.add(job)
+                self.send(m.Prepared(job, saved=bitmap(self.sim.saved_on(self.worker, job))))
+            case m.Results(job, step, of_maps, sources):
+                for source in sources:
+                    self.sources[job, step, of_maps, source.attempt.task.index] = source
+            case m.RunAttempt(attempt, previous):
+                pinned = self.sim.inputs(self, attempt)
+                self.sim.check_previous(attempt, previous)
+                self.running[attempt] = (self.sim.now + self.sim.random.choice([0.0, 0.5, 2.0]), pinned)
+                assert len(self.running) <= self.slots, f"{self.worker} has {self.slots} slots: {list(self.running)}"
+            case m.Granted(attempt):
+                if self.outcomes.pop(attempt, None) is not None:
+                    self.kept.add(attempt)
+            case m.Dropped(attempt) | m.CancelAttempt(attempt):
+                self.kept.discard(attempt)
+                self.outcomes.pop(attempt, None)
+                if self.running.pop(attempt, None) is not None:
+                    self.send(m.AttemptFailed(attempt, Failure(FailureKind.LOST, "cancelled")))
+            case m.ForgetJob(job):
+                for attempt in [a for a in self.running if a.task.job == job]:
+                    del self.running[attempt]
+                    self.send(m.AttemptFailed(attempt, Failure(FailureKind.LOST, "forgotten")))
+                self.prepared.discard(job)
+                self.outcomes = {a: o for a, o in self.outcomes.items() if a.task.job != job}
+                self.kept = {a for a in self.kept if a.task.job != job}
+                self.sources = {k: s for k, s in self.sources.items() if k[0] != job}
 
 
 class Process:

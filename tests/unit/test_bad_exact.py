@@ -163,7 +163,7 @@ def test_a_share_is_exact():
 @pytest.mark.parametrize("given", [2**63, "9" * 30])
 def test_a_bound_that_no_message_can_carry_is_refused(given):
     """It is named before the job starts."""
-    with pytest.raises(UsageError, match="max_bad is"):
+    with pytest.raises(UsageError, match="max_bad= is"):
         read_max_bad(given)
 
 

@@ -34,7 +34,7 @@ def test_lines_that_are_no_text_are_put_aside_with_their_bytes(tmp_path):
     assert dict(result) == {0: "ä", 10: "2"}
     told = [(bad["offset"], base64.b64decode(bad["content"]), bad["kind"]) for bad in result.bad]
     assert told == [(3, b"caf\xe9 1", "not utf-8"), (12, b"\xff\xfe\r", "not utf-8"), (16, b"last \xf0", "not utf-8")]
-    assert "byte 6: not valid utf-8: invalid continuation byte (0xe9)" in next(result.bad)["message"]
+    assert "byte 6: not valid utf-8: invalid continuation byte (0xe9)" in next(iter(result.bad))["message"]
 
 
 def test_bad_bytes_of_another_encoding(tmp_path):
@@ -79,10 +79,57 @@ def test_csv_records_with_another_number_of_fields_are_put_aside(tmp_path):
     path.write_text('a,b\n1,2\n3\n4,5,6\n"7\n8",9\n')
     result = run(Job(records=lambda row: [row], input=Csv()), path, tmp_path / "out", max_bad=2)
     assert [value for _, value in result] == [{"a": "1", "b": "2"}, {"a": "7\n8", "b": "9"}]
-    assert [bad["offset"] for bad in result.bad] == [8, 10]
+    assert [(bad["offset"], bad["content"], bad["base64"]) for bad in result.bad] == [
+        (8, "3", False),
+        (10, "4,5,6", False),
+    ]
     path.write_text('a,b\n1,2\n"3,4\n')
     with pytest.raises(JobFailed, match="not closed"):
         run(Job(records=lambda row: [row], input=Csv()), path, tmp_path / "none", max_bad=9)
+
+
+def test_the_content_of_a_record_in_a_line_is_that_line_whoever_refuses_it(tmp_path):
+    """A CSV record or JSON line is told as it stands in the file: by the reader, and where a mapper fails on it."""
+    path = tmp_path / "in"
+    for read, text, contents in (
+        (Csv(), 'a,b\r\n"1 ""x""",2\r\n\r\n3\r\n"7\n8", 9\r\n', ['"1 ""x""",2', "3", '"7\n8", 9']),
+        (Csv(header=False, quoted_newlines=False), "ä,1\n\n3\nö,4", ["ä,1", "3", "ö,4"]),
+        (Csv(columns=["b"], separator=";"), "a;b\n1;2\n3\n4;5", ["1;2", "3", "4;5"]),
+        (JsonLines(), '{"é":   1.50}\n\nnope\n[1]', ['{"é":   1.50}', "nope", "[1]"]),
+    ):
+        path.write_bytes(text.encode("utf-16"))
+        for size in (None, 2):
+            job = Job(records=lambda row: [int(row)], input=read, encoding="utf-16")
+            if size is not None:
+                job = Job(records=lambda rows: [int(rows[0])], input=read, encoding="utf-16", batch_size=size)
+            result = run(job, path, tmp_path / "out", max_bad=3, overwrite=True)
+            assert [(bad["content"], bad["base64"]) for bad in result.bad] == [(content, False) for content in contents]
+
+
+def test_a_csv_record_with_bytes_that_are_no_text_is_told_as_bytes(tmp_path):
+    """Only what is no text in the input's encoding is base64; a record of several lines is told whole."""
+    path = tmp_path / "in.csv"
+    path.write_bytes(b'a,b\n1,caf\xe9\n"2\n\xff",3\n4\n')
+    result = run(Job(records=lambda row: [row], input=Csv()), path, tmp_path / "out", max_bad=3)
+    told = [base64.b64decode(bad["content"]) if bad["base64"] else bad["content"] for bad in result.bad]
+    assert told == [b"1,caf\xe9", b'"2\n\xff",3', "4"]
+
+
+def test_bad_records_of_a_task_are_told_in_the_order_of_its_files(tmp_path):
+    """What the reader refuses, ahead of the functions, stands between the records on which a mapper fails."""
+    good, bad, short = "1,2\n", "x,2\n", "3\n"
+    for name in ("b.csv", "a.csv"):
+        (tmp_path / name).write_text("a,b\n" + bad + short + good * 5000 + bad + short + good * 40_000 + short + bad)
+    paths = [tmp_path / "b.csv", tmp_path / "a.csv"]
+    for job in (
+        Job(lambda row: [(int(row["a"]), 1)], reducer=Count(), input=Csv()),
+        Job(lambda rows: [(int(row["a"]), 1) for row in rows], reducer=Count(), input=Csv(), batch_size=7000),
+    ):
+        result = run(job, paths, tmp_path / "out", max_bad=20, overwrite=True, split_size="2MB")
+        places = [(Path(bad["path"]).name, bad["offset"]) for bad in result.bad]
+        offsets = [4, 8, 20_010, 20_014, 180_016, 180_018]
+        assert places == [(path.name, offset) for path in paths for offset in offsets]
+        assert {bad["task"] for bad in result.bad} == {"map 0"}
 
 
 def test_a_record_of_fixed_length_that_is_cut_short_is_put_aside(tmp_path):

@@ -203,4 +203,4 @@ def test_an_object_in_a_message_has_no_address(tmp_path):
     path = written(tmp_path, ["1"])
     runs = [run(Job(mapper, reducer=Count()), path, tmp_path / name, max_bad=1) for name in "ab"]
     assert list(runs[0].bad) == list(runs[1].bad)
-    assert "object at 0x...>" in next(runs[0].bad)["message"]
+    assert "object at 0x...>" in next(iter(runs[0].bad))["message"]

@@ -96,7 +96,8 @@ def test_a_job_fails_once_its_tasks_have_too_many_together(driver):
     driver.finish("w", second, **bad(2))
     status = driver.status()
     assert (status.state, status.failure.traceback, status.failure.path) == ("failed", LAST.traceback, "/in")
-    assert "ValueError: x (4 bad records: --max-bad allows 3)" in status.failure.message
+    assert "4 bad records: --max-bad allows 3" in status.failure.notes
+    assert status.failure.worker == "w"
     assert "  2 no JSON, as in /in, byte 7" in status.failure.describe()
 
 
@@ -111,7 +112,7 @@ def test_a_share_is_judged_when_the_maps_are_done(driver):
     driver.finish("w", **bad(1, "ValueError in reducer"))
     status = driver.status()
     assert status.state == "failed"
-    assert "3 bad records: --max-bad allows 10% of 20" in status.failure.message
+    assert "3 bad records: --max-bad allows 10% of 20" in status.failure.notes
 
 
 def test_a_result_that_is_made_again_counts_once(driver):

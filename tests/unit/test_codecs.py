@@ -11,7 +11,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapreduce.dataflow.inputs.codecs import Codec, codec_of, decompressed
+from mapreduce.dataflow.inputs.codecs import WINDOW_BYTES, Codec, codec_of, decompressed
 from mapreduce.errors import InputError
 
 PACK = {
@@ -55,6 +55,34 @@ def test_trailing_garbage(codec):
     whole = PACK[codec](b"text\n")
     with pytest.raises(InputError, match=f"at byte {len(whole)}"):
         unpack(whole + b"garbage!", codec)
+
+
+def pack_xz(window):
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": window}]
+    return lzma.compress(b"text\n", lzma.FORMAT_XZ, filters=filters)
+
+
+def pack_zstd(window):
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=window.bit_length() - 1)
+    packer = zstandard.ZstdCompressor(
+        compression_params=parameters
+    ).compressobj()  # of a stream, whose end is not known
+    return packer.compress(b"text\n") + packer.flush()
+
+
+@pytest.mark.parametrize(("codec", "pack"), [(Codec.XZ, pack_xz), (Codec.ZSTD, pack_zstd)])
+def test_windows_are_bounded(codec, pack):
+    """A header cannot make a task hold gigabytes: few bytes with too large a window are refused, and not as damage."""
+    assert unpack(pack(WINDOW_BYTES), codec) == b"text\n"
+    with pytest.raises(
+        InputError, match=f"file: its {codec} data was packed with a window .* more than 128 MB.*Unpack it"
+    ):
+        unpack(pack(2 * WINDOW_BYTES), codec)
+
+
+def test_what_xz_packs_at_most_is_read():
+    """The largest of the presets, with which archives are made, stays within the bound."""
+    assert unpack(lzma.compress(b"text\n", preset=9 | lzma.PRESET_EXTREME), Codec.XZ) == b"text\n"
 
 
 @pytest.mark.parametrize("codec", [Codec.GZIP, Codec.XZ])

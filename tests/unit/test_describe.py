@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mapreduce import Arrow, Csv, FixedLength, Input, Job, Join, Msgpack, Text
+from mapreduce import Arrow, Count, Csv, FixedLength, Input, Job, Join, Msgpack, Text
 from mapreduce.describe import describe_job
 
 
@@ -56,6 +56,12 @@ def test_describe_says_what_reducers_take(job, line):
 def test_describe_says_what_is_read(given, line):
     """The format of the input with its options, in words."""
     assert line in describe_job(Job(pairs, input=given)).render()
+
+
+def test_a_job_without_reduce_tasks_is_not_told_of_reducers():
+    """Their number means nothing where there are none."""
+    assert "\nreducers    from the size" in describe_job(Job(pairs, reducer=Count())).render()
+    assert "\nreducers " not in describe_job(Job(pairs)).render()
 
 
 def test_a_broadcast_join_is_map_only():

@@ -66,6 +66,12 @@ def test_texts_as_people_write_them(text, meant):
         ("csv:head=no", "has no option 'head=no'; it has header=, separator="),
         ("csv:header=maybe", "header= is yes or no, not 'maybe'"),
         ("csv:separator=ab", "separator= of Csv is one character"),
+        ("csv:separator=,", "the value of separator= ends at the comma; write separator=tab for a tab, separator=%2C"),
+        ("csv:separator=,,header=no", "separator=%2C for a comma, separator=%3B for a semicolon"),
+        (r"csv:separator=\t", r"not '\\t'; write separator=tab for a tab"),
+        ("csv:separator=", "write separator=tab for a tab"),
+        ("csv:columns=a,b", "the value of columns= ends at the comma; write + between the names"),
+        ("tsv", "fields with tabs between are csv:separator=tab"),
         ("parquet:columns=a+a", "at least one column, and each once"),
         ("csv:header=no,columns=a", "leave header=False out"),
     ],
@@ -75,6 +81,12 @@ def test_what_is_no_text_of_a_format_is_refused(text, message):
     with pytest.raises(UsageError) as caught:
         format_of(text)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("value", "separator"), [("tab", "\t"), ("%2C", ","), ("%3B", ";"), (";", ";"), ("|", "|")])
+def test_separators_are_written_as_the_error_says(value, separator):
+    """A tab, a comma and a semicolon can be said on a command line."""
+    assert format_of(f"csv:separator={value},header=no") == Csv(separator=separator, header=False)
 
 
 def same(record):

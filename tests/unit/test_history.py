@@ -3,10 +3,11 @@
 import dataclasses
 import json
 import logging
-import math
 import os
+import re
 import stat
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -16,18 +17,18 @@ from hypothesis import strategies as st
 from mapreduce.aggregators import Count
 from mapreduce.errors import JobFailed
 from mapreduce.failed import history
-from mapreduce.failed.asked import asked_from, asked_of
+from mapreduce.failed.advice import advice
 from mapreduce.job import Job
-from mapreduce.plan import Failure, FailureKind
+from mapreduce.plan import RESUMED_JOBS, Failure, FailureKind
 from mapreduce.planner import plan
 from mapreduce.protocol.messages import JobStatus
-from mapreduce.request import KeptInput, Request, ResultFolders
+from mapreduce.request import Request
 
 JOB = Job(keys=str.split, reducer=Count(), name="words")
 FAILURE = Failure(
     FailureKind.USER,
     "ValueError: no\udc80",
-    traceback="Traceback\n  é",
+    traceback='Traceback\n  File "/é.py", line 1',
     key="'a'",
     task="reduce 0",
     path="in.txt",
@@ -42,8 +43,8 @@ def kept(tmp_path, monkeypatch):
     (tmp_path / "in.txt").write_text("to be\n")
     (tmp_path / "side.txt").write_text("beside")
 
-    def keep(name="words", failure=FAILURE, inputs=None, runner="local", **options):
-        job = Job(keys=str.split, reducer=Count(), name=name)
+    def keep(name="words", failure=FAILURE, inputs=None, runner="local", job=None, **options):
+        job = job or Job(keys=str.split, reducer=Count(), name=name)
         options = {"output": str(tmp_path / name), "overwrite": True, **options}
         request = Request(job, inputs or (str(tmp_path / "in.txt"),), **options)
         planned = plan(request)
@@ -95,6 +96,28 @@ def test_an_entry_is_found_by_its_beginning_or_as_the_last(kept):
         history.find("old")
 
 
+def of_another_version(job):
+    path = history.folder() / job / history.REQUEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": history.VERSION + 1}))
+
+
+def test_the_last_entry_of_another_version_is_named_and_not_passed_over(kept):
+    """`last` stays the newest: if another version wrote it, that is said, with the ids that can be named instead."""
+    readable, foreign, newest = (kept(name).spec.job for name in ("readable", "foreign", "newest"))
+    for days, job in enumerate((newest, foreign, readable)):
+        age(job, days)
+    of_another_version(foreign)
+    assert history.find("last").job == newest
+    of_another_version(newest)
+    with pytest.raises(history.HistoryError) as told:
+        history.find("last")
+    assert f"the job {newest} was kept by another version of the engine" in str(told.value)
+    assert str(told.value).endswith(f"name another job in place of `last`: {readable}")
+    history.remove(readable)
+    with pytest.raises(history.HistoryError, match="no other job is kept"):
+        history.find()
+
+
 def test_an_empty_history_says_so(kept):
     """Without any entry the answer names the folder where they would be."""
     with pytest.raises(history.HistoryError, match=f"no failed job is kept in {history.folder()}"):
@@ -126,7 +149,7 @@ def flip(path):
         (lambda folder: (folder / "request.json").write_bytes(b"\xff"), "is no JSON"),
         (lambda folder: (folder / "request.json").write_text("[" * 100_000), "is no JSON"),
         (lambda folder: (folder / "request.json").write_text("[1]"), "not as this version writes it"),
-        (lambda folder: (folder / "request.json").write_text('{"version": 2, "failure": null}'), "version 2"),
+        (lambda folder: (folder / "request.json").write_text('{"version": 99}'), "another version .* layout 99"),
     ],
 )
 def test_damage_is_told_by_its_name(kept, damage, said):
@@ -159,54 +182,6 @@ def test_what_others_can_write_is_not_run(kept):
     (history.folder() / job).chmod(0o770)
     with pytest.raises(history.HistoryError, match="runs as code"):
         history.find(job)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=3),
-    max_leaves=5,
-)
-
-
-@given(st.dictionaries(st.text(max_size=5), JSON, max_size=3))
-def test_options_come_back_equal_or_are_named_as_unsaid(params):
-    """What JSON can say of the options is there word for word; the rest is named, never bent."""
-    request = Request(JOB, ("in.txt",), params=params)
-    asked = asked_from(json.loads(json.dumps(told_of(request))))
-    if "params" in asked.unsaid:
-        assert asked.options == {}
-        assert not all(map(plain_json, params.values()))
-    else:
-        assert asked.options.get("params", {}) == params
-        assert repr(asked.options.get("params", {})) == repr(params)
-
-
-def told_of(request):
-    facts = dataclasses.asdict(asked_of(request, "/out", "local", ""))
-    return {"version": history.VERSION, **facts, "failure": None}
-
-
-def plain_json(value):
-    """Whether a value is one of JSON's, read the strict way."""
-    if isinstance(value, dict):
-        return all(isinstance(key, str) for key in value) and all(map(plain_json, value.values()))
-    if isinstance(value, list):
-        return all(map(plain_json, value))
-    return not isinstance(value, float) or math.isfinite(value)
-
-
-@pytest.mark.parametrize(
-    ("inputs", "options", "gone"),
-    [
-        (("a.txt",), {}, ""),
-        (("/tmp/stdin",), {"passing": "standard input"}, "standard input"),
-        (ResultFolders(("/tmp/x",)), {}, "a result without an output folder"),
-        ({"a": ("a",), "b": KeptInput("other-job", 2, 9)}, {}, "the kept results of other-job"),
-    ],
-)
-def test_inputs_that_do_not_last_are_named(inputs, options, gone):
-    """Standard input, results in memory and kept results go with the run, and an entry says which of them."""
-    assert asked_of(Request(JOB, inputs, **options), "", "local", "").gone == gone
 
 
 def test_entries_older_than_a_week_are_swept(kept):
@@ -252,23 +227,91 @@ def test_how_a_submitted_job_failed_is_noted(kept):
     planned = kept(failure=None, runner="cluster")
     job = planned.spec.job
     before = history.find(job)
-    assert history.advice(job) == ""
-    history.note(JobStatus(job, "words", "failed", failure=FAILURE))
-    assert history.find(job) == dataclasses.replace(before, failure=FAILURE)
-    assert history.advice(job) == f"  run that task again, here:  mapreduce replay {job} --pdb"
+    assert advice(job) == ""
+    history.note(JobStatus(job, "words", "failed", failure=FAILURE, saved_maps=3))
+    assert history.find(job) == dataclasses.replace(before, failure=dataclasses.replace(FAILURE, saved_maps=3))
+    assert advice(job) == f"  run that task again, here:  mapreduce replay {job} --pdb"
+
+
+def test_what_was_resumed_goes_with_the_success(kept):
+    """All jobs of a chain are forgotten when the last one is done; whoever asks for one is told by which job."""
+    first = kept("first").spec.job
+    second = kept("second", resumes=(first,)).spec.job
+    assert history.find(second).chain == (second, first)
+    third = kept("third", failure=None, runner="cluster", resumes=history.find(second).chain).spec.job
+    history.note(JobStatus(third, "third", "failed", resumes=second))
+    assert history.has_entry(first)
+    history.note(JobStatus(third, "third", "done", resumes=second))
+    assert list(history.folder().iterdir()) == []
+    for job in (first, second):
+        with pytest.raises(history.HistoryError, match=f"{job} was resumed as {third}, which is done"):
+            history.find(job)
+    notes = history.folder().with_name("resumed")
+    os.utime(notes / first, (time.time() - 7.1 * 86400,) * 2)
+    kept("another")
+    assert [path.name for path in notes.iterdir()] == [second]
+
+
+def test_a_chain_is_bounded(kept):
+    """A job goes on with so many others at most, the newest of them."""
+    others = tuple(f"job-{number}" for number in range(RESUMED_JOBS))
+    job = kept(resumes=others).spec.job
+    assert history.find(job).chain == (job, *others[:-1])
+
+
+@pytest.mark.parametrize(("coordinator", "ended"), [("", "failed"), ("tcp://127.0.0.1:5", "was submitted")])
+def test_an_entry_says_which_job_it_is(kept, coordinator, ended):
+    """Its id and name, when it was run, and in which folder: one that says `last` may mean another."""
+    entry = history.find(kept().spec.job)
+    asked = dataclasses.replace(entry.asked, when="2026-11-22T05:15:00+00:00", coordinator=coordinator)
+    when = datetime.fromisoformat(asked.when).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    named = dataclasses.replace(entry, asked=asked).named
+    assert named == f"{entry.job} (words), which {ended} at {when} in {Path.cwd()}"
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "told"),
+    [
+        ({}, {}, "run that task again, here:  mapreduce replay ID --pdb"),
+        ({"kind": FailureKind.DIED, "traceback": ""}, {}, "run that task again, here:  mapreduce replay ID"),
+        ({"traceback": ""}, {}, "put such records aside, up to so many:  mapreduce resume ID --max-bad N"),
+        ({"traceback": ""}, {"max_bad": 2}, "once that is mended:  mapreduce resume ID"),
+        ({"traceback": "", "offset": None}, {}, "once that is mended:  mapreduce resume ID"),
+        ({"traceback": "", "kind": FailureKind.FATAL}, {}, "once that is mended:  mapreduce resume ID"),
+        ({"traceback": "", "kind": FailureKind.FATAL, "saved_maps": 2}, {}, ""),
+        ({"traceback": f'  File "{history.__file__}", line 1'}, {}, "put such records aside.*ID --max-bad N"),
+    ],
+)
+def test_the_advice_is_what_helps(kept, change, options, told):
+    """A debugger for a line of the user's; else to put records aside where that can be, or to mend and resume."""
+    job = kept(failure=dataclasses.replace(FAILURE, **change), **options).spec.job
+    assert re.fullmatch(told, advice(job).strip().replace(job, "ID"))
 
 
 def test_advice_is_given_only_where_it_helps(kept):
     """No command is named for a failure of no task, nor for inputs that are gone, nor for a job that is not kept."""
     nowhere = dataclasses.replace(FAILURE, task=None)
-    assert history.advice(kept(failure=nowhere).spec.job) == ""
+    assert advice(kept(failure=nowhere).spec.job) == ""
     commit = dataclasses.replace(FAILURE, task="the job commit")
-    assert history.advice(kept(failure=commit).spec.job) == ""
-    assert "standard input went with the run" in history.advice(kept(passing="standard input").spec.job)
-    assert history.advice("unknown-job") == ""
+    assert advice(kept(failure=commit).spec.job) == ""
+    assert "standard input went with the run" in advice(kept(passing="standard input").spec.job)
+    assert advice("unknown-job") == ""
     job = kept().spec.job
     (history.folder() / job / "spec").write_bytes(b"")
-    assert "is damaged" in history.advice(job)
+    assert "is damaged" in advice(job)
+
+
+def test_a_job_whose_map_results_nobody_can_judge_is_told_so(kept, tmp_path):
+    """The line names the function and what it is that makes its results be of no use to another job."""
+    source = "STREAM = (number for number in (1, 2))\ndef mapper(line):\n    yield line, next(STREAM)\n"
+    (tmp_path / "unjudged_job.py").write_text(source + "def reducer(key, values):\n    yield key, sum(values)\n")
+    job = kept(job=str(tmp_path / "unjudged_job.py")).spec.job
+    first, second = advice(job).split("\n")
+    assert first == (
+        "  no map results are kept, since nobody can tell what they depend on: "
+        "mapper: an object of the type builtins.generator (TypeError)"
+    )
+    assert second.startswith("  run that task again, here:")
 
 
 def test_a_job_that_cannot_be_kept_fails_no_worse(kept, tmp_path, caplog):
@@ -296,7 +339,7 @@ def test_a_user_without_a_home_has_no_history(kept, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", "relative/paths/do/not/count")
     monkeypatch.setattr(history.Path, "home", staticmethod(nowhere))
     assert not history.has_entry(planned.spec.job)
-    assert history.advice(planned.spec.job) == ""
+    assert advice(planned.spec.job) == ""
     history.note(JobStatus(planned.spec.job, "words", "done"))
     with pytest.raises(history.HistoryError, match="set XDG_STATE_HOME"):
         history.find()

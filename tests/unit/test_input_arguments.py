@@ -52,12 +52,26 @@ def test_paths_go_to_their_inputs():
         (TWO, (), "no files for the input clicks"),
         (ONE, {"clicks": ("a",)}, "one input without a name"),
         (ONE, (), "no inputs"),
+        (ONE, ("a", ""), "an input is empty: name a file, a folder"),
+        (TWO, {"clicks": ("a",), "users": ("",)}, "an input is empty"),
     ],
 )
 def test_names_that_do_not_fit_are_refused(job, given, message):
     """The message lists the names that there are."""
     with pytest.raises(UsageError, match=message):
         arguments_of(job, given)
+
+
+def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch):
+    """A variable that is not set would make a job read, or write, whatever folder it is started in."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.txt").write_text("a\n")
+    for given in ("", ["in.txt", ""]):
+        with pytest.raises(UsageError, match="an input is empty"):
+            mapreduce.run(ONE, given, runner="inline")
+    with pytest.raises(UsageError, match="the output is empty: name a folder"):
+        mapreduce.run(ONE, "in.txt", "", runner="inline")
+    assert list(mapreduce.run(ONE, Path(), runner="inline")) == [("a", 1)]  # that folder, by its name
 
 
 @pytest.mark.parametrize("given", [5, None, b"x", ["a", None], {"a": 5}])
@@ -222,6 +236,45 @@ def test_the_output_of_a_former_job(tmp_path):
     mapreduce.run(ONE, tmp_path / "in.txt", tmp_path / "out", runner="inline")
     with pytest.raises(InputError, match="in the format tsv, not typed records"):
         find_inputs([tmp_path / "out"], Records())
+
+
+@pytest.mark.parametrize("where", ["folder", "store"])
+@pytest.mark.usefixtures("memory")
+def test_a_former_output_whose_format_nobody_has_said(where, tmp_path):
+    """What is no text is refused, with the option that reads it; of records in lines a warning says how to get them."""
+    (tmp_path / "in.txt").write_text("a\nb\na\n")
+
+    def made(output_format):
+        place = f"memory://b/{output_format}" if where == "store" else str(tmp_path / output_format)
+        mapreduce.run(ONE, tmp_path / "in.txt", place, runner="inline", output_format=output_format)
+        return place
+
+    def warnings(job, given, **options):
+        result = mapreduce.run(job, given, runner="inline", **options)
+        return [warning for warning in result.warnings if "lines of text" in warning]
+
+    for output_format in ("parquet", "msgpack.gz"):
+        place = made(output_format)
+        base = output_format.partition(".")[0]
+        with pytest.raises(InputError) as refused:
+            mapreduce.run(ONE, place, runner="inline")
+        assert str(refused.value) == (
+            f"{place} is the output of a job in {output_format}, and not text: say --input-format {base}"
+        )
+        assert len(mapreduce.run(Job(lambda key, value: [(1, 1)]), place, runner="inline", input_format=base)) == 2
+    place = made("jsonl.zst")
+    (told,) = warnings(ONE, place)
+    assert told == (
+        f"{place} is the output of a job in jsonl.zst, and was read as lines of text: say --input-format jsonl to have "
+        "its records, or --input-format text if lines are meant"
+    )
+    assert warnings(ONE, f"{place}/part-*") == warnings(ONE, place)
+    assert warnings(ONE, place, input_format="text") == []
+    assert warnings(Job(pairs, input=Text()), place) == []
+    assert warnings(ONE, made("tsv")) == []
+    several = Job(inputs={"a": Input(pairs), "b": Input(pairs)}, reducer=Count())
+    (named,) = warnings(several, {"a": place, "b": tmp_path / "in.txt"})
+    assert "say --input-format a=jsonl to have its records, or --input-format a=text if" in named
 
 
 def test_a_former_result_is_an_input(tmp_path):

@@ -253,6 +253,8 @@ def test_a_job_that_fails_to_import_shows_the_users_line_first(write: Any) -> No
         assert first.startswith(str(path))
         assert words[0] in first
         assert words[1] in f"{first}{second}"
+        assert str(caught.value).count(words[1]) == 1 or "SyntaxError" not in first
+        assert not str(caught.value).endswith("\n")
 
 
 def test_targets_that_name_nothing_are_refused(write: Any) -> None:

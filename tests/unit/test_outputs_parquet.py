@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,7 @@ from mapreduce.dataflow.outputs.read import part_lines, read_back, read_part_rec
 from mapreduce.errors import OutputError, ValueTypeError
 
 shared_folder = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+NOON, UTC = dt.datetime.fromisoformat("2024-05-01T12:00"), ZoneInfo("UTC")
 SCALARS = {
     "str": st.text(st.characters(codec="utf-8"), max_size=9),
     "bytes": st.binary(max_size=9),
@@ -162,10 +164,20 @@ def test_damaged_parts(tmp_path):
             [dt.datetime.fromisoformat("2024-05-01T12:00")],
             "changed datetime",
         ),
+        (
+            [NOON.replace(tzinfo=dt.UTC), NOON.replace(tzinfo=UTC)],
+            [NOON.replace(tzinfo=UTC)] * 2,
+            "changed datetime UTC",
+        ),
+        (
+            [{"at": NOON.replace(tzinfo=dt.UTC, fold=1)}],
+            [{"at": NOON.replace(tzinfo=UTC)}],
+            'changed {"dict":{"at":"datetime UTC"}}',
+        ),
     ],
 )
 def test_what_columns_say_of_tuples_and_arrays(tmp_path, output_format, values, back, name):
-    """Tuples alone come back as tuples; what comes back as something else is told."""
+    """Tuples alone come back as tuples; what comes back as something else, if an equal moment, is told."""
     writer = PartWriter(tmp_path / "a", output_format)
     for number, value in enumerate(values):
         writer.write_batch(make_batch([number], [value]))
@@ -174,6 +186,13 @@ def test_what_columns_say_of_tuples_and_arrays(tmp_path, output_format, values, 
     found = list(read_part_records(tmp_path / "a", output_format, info.key_types, info.value_types))
     assert repr(found) == repr(list(enumerate(back)))
     assert bool(read_back(output_format, info.value_types, key=False)) is (repr(values) != repr(back))
+
+
+def test_zones_without_a_name_are_refused(tmp_path):
+    """A bare offset has no name that a file could keep: the error says how to get one."""
+    moment = NOON.replace(tzinfo=dt.timezone(dt.timedelta(hours=2)))
+    with pytest.raises(ValueTypeError, match=r"astimezone\(datetime.timezone.utc\), or a zone of zoneinfo"):
+        write(tmp_path / "a", ([1], [moment]))
 
 
 @pytest.mark.parametrize("value", [np.datetime64(1, "ns"), np.timedelta64(5, "M"), np.array([1], "timedelta64[Y]")])

@@ -129,7 +129,7 @@ def test_what_is_no_record_is_named_wherever_the_file_is_cut(tmp_path, text, off
 @pytest.mark.parametrize("size", [1, 7, 1000])
 @pytest.mark.parametrize("given", [Csv(), LINES], ids=["quoted newlines", "lines"])
 def test_bad_records_can_be_put_aside(tmp_path, given, size):
-    """Each comes with its place, kind and bytes, and those behind it are read as if it were not there."""
+    """Each comes with its place, kind and text, or bytes that are none; those behind it are read as without it."""
     lines = [b"a,b\n", b"1,2\n", b"3\n", b"4,\xff\n", b"5,6\n", b"7,8,9\r\n", b"\xe9,\n", b"10,11"]
     bad_lines = [2, 3, 5, 6]
     if given == LINES:  # a quote that does not fit ends a file, unless each line stands for itself
@@ -143,18 +143,26 @@ def test_bad_records_can_be_put_aside(tmp_path, given, size):
     starts = [len(b"".join(lines[:i])) for i in range(len(lines))]
     assert [offset for offset, _ in found] == [starts[i] for i in good]
     assert [value["a"] for _, value in found] == ["1", "5", "10"]
-    assert [(one.offset, one.content) for one in bad] == [(starts[i], lines[i]) for i in bad_lines]
+    texts = [(starts[i], lines[i].rstrip()) for i in bad_lines]
+    told = [(offset, text.decode() if text.isascii() else text) for offset, text in texts]
+    assert [(one.offset, one.content) for one in bad] == told
     kinds = ["wrong number of fields", "not utf-8", *(["no CSV"] * 2 if given == LINES else [])]
     assert [one.kind for one in bad] == [*kinds, "wrong number of fields", "not utf-8"]
 
 
 def test_damage_that_ends_a_file_is_raised_all_the_same(tmp_path):
-    """A quote without its end where fields may hold newlines, and a first record that is none."""
+    """A quote that does not fit where fields may hold newlines, said with the way out, and a first record of none."""
     path = tmp_path / "in.csv"
-    for data, table in ((b'a\n"x\ny\n', Csv()), (b"a\xff\n1\n", Csv()), (b'"a\n1\n', LINES)):
+    way_out = r"cannot be put aside .*quoted_newlines=False.*csv:quoted_newlines=no"
+    for data, table, message in (
+        (b'a\n"x\ny\n', Csv(), f"not closed before the end .*{way_out}"),
+        (b'a\n"he said "hi" there"\n1\n', Csv(), f"expected after.*{way_out}"),
+        (b"a\xff\n1\n", Csv(), "first record"),
+        (b'"a\n1\n', LINES, "a quote is still open"),
+    ):
         path.write_bytes(data)
         bad = []
-        with pytest.raises(UnreadableRecord):
+        with pytest.raises(UnreadableRecord, match=message):
             pairs_of(readers_of(path, table, 100, bad.append))
         assert bad == []
 

@@ -53,6 +53,18 @@ def test_numbers_that_json_does_not_have(tmp_path, number):
     assert repr(values(path, JsonLines(nan=True))[1]["n"]) == repr([float(number)])
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1E+400", "1" * 400 + ".0"])
+def test_numbers_too_large_for_a_float(tmp_path, number):
+    """They are refused as infinite ones are, and read as these if that is said; the largest float is read."""
+    path = written(tmp_path, f'1.7976931348623157e308\n{{"n": [{number}]}}\n')
+    with pytest.raises(UnreadableRecord, match=r"byte 23: .* is too large for a float, .*nan=True.* jsonl:nan=yes"):
+        values(path, JsonLines())
+    bad = []
+    assert values(path, JsonLines(), aside=bad.append) == [1.7976931348623157e308]
+    assert [(one.offset, one.kind) for one in bad] == [(23, "no JSON")]
+    assert abs(values(path, JsonLines(nan=True))[1]["n"][0]) == float("inf")
+
+
 def nested(levels):
     return "[" * levels + "]" * levels
 

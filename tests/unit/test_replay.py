@@ -1,6 +1,7 @@
 """Which task a text or a failure names, and which of a job's files have changed since it ran."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,12 @@ def test_what_names_no_task_is_refused_with_an_example(text):
 @pytest.mark.parametrize("text", ["map 4", "reduce 2", "reduce 0 of step 2", "map 0 of step 4", "map 0 of step 0"])
 def test_a_task_that_the_job_has_not_is_refused_with_those_it_has(text):
     """Which tasks there are in each step is in the answer."""
-    with pytest.raises(UsageError, match=re.escape("2 map and 3 reduce tasks in step 3")):
+    with pytest.raises(UsageError, match=re.escape("2 map tasks and 3 reduce tasks in step 3")):
         task_named(SPEC, text)
+    with pytest.raises(
+        UsageError, match=re.escape("from 0, 1 map task and 1 reduce task in step 1, 7 map tasks in step 2")
+    ):
+        task_named(replace(SPEC, steps=(StepShape(1, 1), StepShape(7, 0))), "map 9")
 
 
 def test_the_failed_task_is_the_one_that_failure_names():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import polars as pl
 import pytest
 
+import mapreduce
+from mapreduce import Job
 from mapreduce import result as result_module
 from mapreduce.dataflow.manifest.folder import Manifest
 from mapreduce.protocol.messages import JobStatus
@@ -22,6 +26,7 @@ def result_of(monkeypatch, tmp_path):
         monkeypatch.setattr("mapreduce.dataflow.manifest.folder.read_output", lambda folder: iter(pairs))
         manifest = Manifest("records", (), ("any",), ("any",))
         monkeypatch.setattr("mapreduce.dataflow.manifest.folder.settled", lambda folder: (manifest, []))
+        monkeypatch.setattr("mapreduce.dataflow.manifest.folder.read_manifest", lambda folder: manifest)
         return Result(STATUS, tmp_path)
 
     return make
@@ -61,6 +66,28 @@ def test_columns_of_a_frame_hold_exactly_the_values(result_of, items, dtype):
     got = frame["value"].to_list()
     assert got == items
     assert [type(item) for item in got] == [type(item) for item in items]
+
+
+def test_results_and_bad_records_have_a_length_and_a_repr(tmp_path):
+    """Both are known without reading a record; bad records can be gone through again, and keep their folder alive."""
+    path = tmp_path / "in.txt"
+    path.write_text("1\nx\n2\n3\ny\n")
+    job = Job(lambda line: [(int(line), 1)])
+    result = mapreduce.run(job, path, tmp_path / "out", max_bad=2, runner="inline")
+    output = mapreduce.read(tmp_path / "out")
+    assert len(result) == len(output) == 3
+    assert repr(output) == f"<Output: 3 records, {tmp_path / 'out'}>"
+    assert "<th" in output._repr_html_()
+    bad = output.bad
+    assert len(bad) == 2
+    assert repr(bad) == f"<bad records: 2, {tmp_path / 'out' / '_bad'}>"
+    assert [one["content"] for one in bad] == [one["content"] for one in bad] == ["x", "y"]
+    held = mapreduce.run(job, path, max_bad=2, runner="inline").bad
+    assert (repr(held), len(list(held))) == ("<bad records: 2, temporary>", 2)
+    assert list(mapreduce.run(Job(keys=str.split), path, runner="inline").bad) == []
+    shutil.rmtree(tmp_path / "out")
+    assert "does not exist" in repr(output)
+    assert "does not exist" in output._repr_html_()
 
 
 def test_a_temporary_result_lives_as_long_as_its_object():

@@ -5,7 +5,7 @@ from agent_driver import REGISTER
 from agent_driver import Driver as Agent
 from core_driver import Driver, spec
 
-from mapreduce.plan import Failure, FailureKind
+from mapreduce.plan import RESUMED_JOBS, Failure, FailureKind
 from mapreduce.protocol import messages as m
 from workers.agent_events import BlobStored, DeleteJob, KillProcess, ProcessEnded, ProcessSaid, Tell
 from workers.agent_state import AgentState
@@ -42,11 +42,11 @@ def test_an_agent_says_what_it_has_saved_and_says_it_again(agent):
 def test_an_agent_saves_or_drops_when_a_job_is_over(agent):
     """ForgetJob says whether results are saved, and which are not needed: both happen once the processes are dead."""
     agent.ready()
-    agent.tell(m.ForgetJob("job-1", "/out", save=True, drop="job-0"))
+    agent.tell(m.ForgetJob("job-1", "/out", save=True, drop=("job-0",)))
     assert agent.of(DeleteJob) == []
     for effect in agent.of(KillProcess):
         agent.do(ProcessEnded(effect.process, "signal SIGKILL"))
-    assert agent.of(DeleteJob) == [DeleteJob("job-1", "/out", save=True, drop="job-0")]
+    assert agent.of(DeleteJob) == [DeleteJob("job-1", "/out", save=True, drop=("job-0",))]
 
 
 def test_processes_are_told_where_saved_results_are():
@@ -67,7 +67,7 @@ def test_processes_are_told_where_saved_results_are():
 
 def saving(core, job, **prepared):
     """Submit a job of four maps that resumes another; workers say what they have."""
-    core.ask(m.Submit(spec(job, (4, 1), resumes="before")))
+    core.ask(m.Submit(spec(job, (4, 1), resumes=("before",))))
     for worker, saved in prepared.items():
         core.agent(worker, m.Prepared(job, saved=saved))
 
@@ -151,8 +151,17 @@ def test_only_failed_jobs_leave_results():
     assert core.status("k").saved_maps == 0
 
 
+def test_too_long_a_chain_is_refused():
+    """A job names so many failed ones at most, as every worker looks through what each has left."""
+    core = Driver()
+    chain = tuple(f"j{number}" for number in range(RESUMED_JOBS + 1))
+    assert f"at most {RESUMED_JOBS} failed ones" in core.ask(m.Submit(spec("j", resumes=chain))).reason
+    core.ask(m.Submit(spec("j", resumes=chain[1:], former_maps=3)))
+    assert (core.status("j").resumes, core.status("j").former_maps) == ("j1", 3)
+
+
 @pytest.mark.parametrize("resumes", ["../x", "a" * 65])
 def test_what_is_no_id_cannot_be_resumed(resumes):
     """The id names a folder on the workers: a strange one is refused."""
     core = Driver()
-    assert "to resume" in core.ask(m.Submit(spec("j", resumes=resumes))).reason
+    assert "to resume" in core.ask(m.Submit(spec("j", resumes=(resumes,)))).reason

@@ -15,8 +15,9 @@ from mapreduce.dataflow.inputs.split_file import split_at
 from mapreduce.dataflow.saved import SAVED_S, Saved, drop_saved, save_results, size_of, sweep_saved
 from mapreduce.dataflow.saved_use import bitmap, key_of, note_result, saved_maps, take_saved
 from mapreduce.dataflow.tasks.task import TaskSetup, run_map
+from mapreduce.failed.saved_folder import with_saved
 from mapreduce.file_names import done_file_name
-from mapreduce.plan import AttemptId, Done, TaskId, TaskKind
+from mapreduce.plan import AttemptId, Done, Failure, FailureKind, TaskId, TaskKind
 from mapreduce.planner import plan
 from mapreduce.request import Request
 from mapreduce.travel.loader import LoadedJob
@@ -82,7 +83,7 @@ def test_saved_results_are_taken_again_byte_by_byte(text):
     assert save_results(first.scratch, first.saved, first.id) == size_of(first.saved, first.id)
     assert size_of(first.saved, first.id).maps == first.maps
     assert not list(first.scratch.iterdir())
-    again = Run(text, resumes=first.id)
+    again = Run(text, resumes=(first.id,))
     assert again.found() == set(range(first.maps))
     for index in range(first.maps):
         done = again.take(index)
@@ -91,8 +92,23 @@ def test_saved_results_are_taken_again_byte_by_byte(text):
         assert (done.digests, done.runs, done.records_in) == (made[index].digests, 1, made[index].records_in)
         assert (again.scratch / f"run-0-{index}-1-0").read_bytes() == files[f"run-0-{index}-7-0"]
     assert save_results(again.scratch, again.saved, again.id).maps == first.maps
-    third = Run(text, resumes=again.id)
+    third = Run(text, resumes=(again.id,))
     assert third.take(0).reused
+
+
+def test_what_any_job_of_a_chain_has_left_is_taken(text):
+    """A job that goes on with one that had gone on with another finds the results of both."""
+    first = Run(text)
+    for index in (0, 1):
+        first.run(index)
+    save_results(first.scratch, first.saved, first.id)
+    second = Run(text, resumes=(first.id,))
+    second.run(2)
+    save_results(second.scratch, second.saved, second.id)
+    third = Run(text, resumes=(second.id, first.id))
+    assert third.found() == {0, 1, 2}
+    assert all(third.take(index).reused for index in range(3))
+    assert third.take(3) is None
 
 
 def test_only_what_would_make_the_same_is_found(text):
@@ -101,13 +117,26 @@ def test_only_what_would_make_the_same_is_found(text):
     for index in range(first.maps):
         first.run(index)
     save_results(first.scratch, first.saved, first.id)
-    assert Run(text, resumes=first.id, reducers=3).found() == set()
-    assert Run(text, job=Job(words, reducer=Count()), resumes=first.id).found() == set()
-    assert Run(text, resumes=first.id, max_bad=3, output_format="jsonl").found() == set(range(first.maps))
-    assert Run(text, resumes="another").found() == set()
+    assert Run(text, resumes=(first.id,), reducers=3).found() == set()
+    assert Run(text, job=Job(words, reducer=Count()), resumes=(first.id,)).found() == set()
+    assert Run(text, resumes=(first.id,), max_bad=3, output_format="jsonl").found() == set(range(first.maps))
+    assert Run(text, resumes=("another",)).found() == set()
     assert Run(text).take(0) is None
     text.write_text(text.read_text() + "more\n")
-    assert Run(text, resumes=first.id).found() == set()
+    assert Run(text, resumes=(first.id,)).found() == set()
+
+
+def test_an_input_that_only_looks_unchanged_is_mapped_again(text):
+    """A file of the same size whose time was put back has been written to all the same."""
+    first = Run(text)
+    for index in range(first.maps):
+        first.run(index)
+    save_results(first.scratch, first.saved, first.id)
+    facts = text.stat()
+    text.write_text(text.read_text().swapcase())
+    os.utime(text, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert (text.stat().st_size, text.stat().st_mtime_ns) == (facts.st_size, facts.st_mtime_ns)
+    assert Run(text, resumes=(first.id,)).found() == set()
 
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "gone", "note", "swapped"])
@@ -117,7 +146,7 @@ def test_damaged_results_are_made_again(text, how, capfd):
     for index in range(first.maps):
         first.run(index)
     save_results(first.scratch, first.saved, first.id)
-    again = Run(text, resumes=first.id)
+    again = Run(text, resumes=(first.id,))
     folder = first.saved / first.id / key_of(again.setup(0), again.split(0))
     run, other = folder / "run-0", first.saved / first.id / key_of(again.setup(1), again.split(1)) / "run-0"
     data = bytearray(run.read_bytes())
@@ -153,7 +182,7 @@ def test_parts_of_a_step_without_reduces_are_saved(text):
     first = Run(text, job=job)
     made = first.run(0)
     assert save_results(first.scratch, first.saved, first.id) == Saved(1, size_of(first.saved, first.id).size)
-    again = Run(text, job=job, resumes=first.id)
+    again = Run(text, job=job, resumes=(first.id,))
     assert again.take(0).part == made.part
     assert (again.scratch / "part-0-map-0-1").is_file()
 
@@ -212,7 +241,7 @@ def test_a_folder_that_others_can_write_is_not_used(text):
     first.run(0)
     save_results(first.scratch, first.saved, first.id)
     first.saved.chmod(0o777)
-    again = Run(text, resumes=first.id)
+    again = Run(text, resumes=(first.id,))
     assert again.found() == set()
     assert again.take(0) is None
     again.run(1)
@@ -247,3 +276,10 @@ def test_a_task_waits_as_long_as_somebody_has_its_result(steps):
         for other in range(4):
             has = {i for i in tasks.heap(f"w{other}") if i in tasks}
             assert {i for i, holders in model.items() if f"w{other}" in holders} <= has
+
+
+def test_what_is_kept_is_told_in_numbers():
+    """Of one map task there is one result."""
+    for maps, words in ((1, "1 of 1 map result is kept"), (6, "1 of 6 map results are kept")):
+        told = with_saved(Failure(FailureKind.USER, "no"), "a-job", (1, 2048), maps, "/scratch")
+        assert told.notes[-1].startswith(f"  {words} for 7 days (2.0 KB, /scratch):")

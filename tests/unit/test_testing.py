@@ -5,6 +5,7 @@ import pytest
 
 from mapreduce import Arrow, Csv, Files, Input, Job, JobFailed, Join, JsonLines, Parquet, Records, Sum, UsageError
 from mapreduce.formats import FixedLength, Msgpack
+from mapreduce.project import is_engine_file
 from mapreduce.testing import run_on
 
 ROWS = [{"name": "red", "legs": 4}, {"name": "blue", "legs": 2}, {"name": "red", "legs": 1}]
@@ -52,6 +53,40 @@ def test_the_records_are_cut_into_splits():
     assert dict(run_on(job, ["a"] * 10)) == {"a": 10}
     tasks = run_on(Job(lambda line, *, ctx: [(ctx.task, 1)], reducer=Sum()), ["a"] * 10, splits=5)
     assert dict(tasks) == {f"map {i}": 2 for i in range(5)}
+
+
+def fails(line):
+    raise ValueError(line)
+
+
+job = Job(fails)
+
+
+def test_a_failure_shows_lines_of_the_user_alone():
+    """The cause's traceback is that of the user's functions, and what pytest shows of the call is the test's line."""
+    with pytest.raises(JobFailed) as caught:
+        run_on(job, ["x"])
+    assert [entry.frame.code.name for entry in caught.traceback.filter(caught)] == [
+        "test_a_failure_shows_lines_of_the_user_alone"
+    ]
+    shown = caught.value.__cause__.__traceback__
+    assert (shown.tb_frame.f_code.co_name, shown.tb_next) == ("fails", None)
+    with pytest.raises(JobFailed) as caught:
+        run_on(Job(lambda line: line), ["x"])
+    assert caught.value.__cause__.__traceback__ is None
+    with pytest.raises(UsageError) as refused:
+        run_on(job, ["x\n"])
+    assert not any(is_engine_file(str(entry.path)) for entry in refused.traceback.filter(refused))
+
+
+def test_a_job_is_called_as_its_module_is():
+    """One that a module has as its job is called like that module, as on a command line; any other by its mapper."""
+    with pytest.raises(JobFailed) as caught:
+        run_on(job, ["x"])
+    assert caught.value.job.startswith("test_testing-")
+    with pytest.raises(JobFailed) as caught:
+        run_on(Job(fails), ["x"])
+    assert caught.value.job.startswith("fails-")
 
 
 def test_named_inputs_have_records_each():

@@ -11,7 +11,10 @@ from mapreduce.dataflow.context import shorten
 
 @dataclass(slots=True)
 class Story:
-    """What is known of a record, or group, that failed: who was at work on it, where it is, what it was."""
+    """What is known of a record, or group, that failed: who was at work on it, where it is, what it was.
+
+    `content` is what the function got, and `text` gives the record as it stands in its file, where that is another.
+    """
 
     function: str
     role: str
@@ -19,6 +22,11 @@ class Story:
     offset: int | None = None
     key: str | None = None
     content: Any = None
+    text: Callable[[], str | bytes] | None = None
+
+    def kept(self) -> Any:
+        """What is kept of the record, to be mended: as it stands in its file, if that is known."""
+        return self.content if self.text is None else self.text()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord
 from mapreduce.dataflow.tasks.emit import weight
 from mapreduce.dataflow.tasks.failures import failure_of
 from mapreduce.dataflow.tasks.named_outputs import HELD_BYTES
-from mapreduce.plan import Done, Failure, FailureKind
+from mapreduce.plan import Done, Failure, FailureKind, Split
 
 if TYPE_CHECKING:
     from mapreduce.dataflow.tasks.named_outputs import NamedOutputs
@@ -61,9 +61,9 @@ class Care:
         self.refused = 0
 
     @classmethod
-    def of(cls, setup: TaskSetup, context: Context) -> Care:
-        """That of an attempt that is run with care."""
-        return cls(setup, context, Aside.of(setup))
+    def of(cls, setup: TaskSetup, context: Context, split: Split | None = None) -> Care:
+        """That of an attempt that is run with care, over this split."""
+        return cls(setup, context, Aside.of(setup, split))
 
     def refuse(self, error: UnreadableRecord) -> None:
         """Put aside what a reader refuses: what it calls in place of raising the error (`records.PutAside`)."""
@@ -72,7 +72,7 @@ class Care:
         self._setup.site.clear()
         failure = failure_of(error, self._setup)
         self._setup.site.clear()
-        self.aside.put(BadRecord(failure, error.kind, error.content), error)
+        self.aside.put(BadRecord(failure, error.kind, error.content), error, refused=True)
 
     @property
     def reading(self) -> PutAside | None:
@@ -237,7 +237,7 @@ class Care:
         kind = f"{type(error).__name__} in {_ROLES.get(self.role or story.role, self.role or story.role)}"
         if failure.key is None and story.key is not None:
             failure = replace(failure, key=story.key)
-        self.aside.put(BadRecord(failure, kind, story.content), error)
+        self.aside.put(BadRecord(failure, kind, story.kept()), error)
 
     def tell_of_table(self, aside: AsideInMemory) -> None:
         """Tell of the records of an input that every process loads whole: for one task only."""
@@ -256,7 +256,7 @@ class Care:
             key=story.key,
             task=str(self._setup.attempt.task),
         )
-        self.aside.put(BadRecord(failure, why, story.content))
+        self.aside.put(BadRecord(failure, why, story.kept()))
 
 
 def _plain(thing: Any) -> type | None:

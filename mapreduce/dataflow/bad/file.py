@@ -1,22 +1,25 @@
 """Bad records, put aside: the file that an attempt writes of them.
 
-A line of JSON for each says where it is, what failed and how, and what it was. The attempt's file lies in the shared
-output folder from the beginning, since intermediate results stay with the workers that made them. Refuses more records
-than a task alone may put aside.
+A line of JSON for each says where it is, what failed and how, and what it was. A reader refuses records before those
+around them reach the user's functions: so lines of both lie in files of their own, in scratch, until the attempt's end,
+which puts them together in the order of the input. That file lies in the shared output folder, since intermediate
+results stay with the workers that made them. Refuses more records than a task alone may put aside.
 """
 
 from __future__ import annotations
 
 import base64
+import heapq
 import io
 import json
 import re
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from mapreduce.dataflow.context import printable, shorten
@@ -26,7 +29,8 @@ from mapreduce.dataflow.manifest.disk import unwritable
 from mapreduce.errors import RecordError
 from mapreduce.file_names import bad_file_name
 from mapreduce.max_bad import KINDS, OTHERS, TooManyBad, is_too_many, too_many
-from mapreduce.plan import AttemptId, Failure, TaskOptions
+from mapreduce.plan import AttemptId, Failure, Split, TaskOptions
+from mapreduce.secret_urls import without_secrets
 
 if TYPE_CHECKING:
     from mapreduce.dataflow.tasks.setup import TaskSetup
@@ -39,6 +43,7 @@ MEMORY_BYTES = 16 << 20  # of those of a table that every process holds: the tab
 _TEXTUAL = (date, time, timedelta, Decimal, UUID)  # whose text says all
 LISTED = 100  # values of a group that are shown: its reducer may have failed over millions
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in reprs of objects: another at each run
+_REPEATED = re.compile(r"(\[Previous line repeated )\d+( more times?\])")  # until a stack is full, of which we had some
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,56 +56,74 @@ class BadRecord:
 
 
 class Aside:
-    """Takes the bad records of one attempt. `counts`, `places` and `last` are the fields `bad...` of its Done."""
+    """Takes the bad records of one attempt. `counts`, `places` and `last` are the fields `bad...` of its Done.
 
-    def __init__(self, attempt: AttemptId, options: TaskOptions, scratch: Path) -> None:
+    `split` is what the attempt reads, by which records are put in order.
+    """
+
+    def __init__(self, attempt: AttemptId, options: TaskOptions, scratch: Path, split: Split | None = None) -> None:
         assert options.max_bad is not None, "a job that puts nothing aside"
         self._attempt = attempt
         self._options = options
         self._limit = options.max_bad
+        self._scratch = scratch
         self._path = private_folder(options, scratch) / bad_file_name(attempt)
-        self._file: BinaryIO | None = None
+        self._failed: IO[bytes] | None = None  # lines of records on which a function has failed
+        self._refused: IO[bytes] | None = None  # and of those that the reader refused
+        pieces = () if split is None else split.pieces
+        self._order = {without_secrets(piece.path): number for number, piece in enumerate(pieces)}
         self.counts: dict[str, int] = {}
         self.places: dict[str, str] = {}
         self.last: Failure | None = None
 
-    @staticmethod
-    def of(setup: TaskSetup) -> Aside | None:
+    @classmethod
+    def of(cls, setup: TaskSetup, split: Split | None = None) -> Self | None:
         """That of an attempt, None where its job takes no bad records."""
-        return None if setup.options.max_bad is None else Aside(setup.attempt, setup.options, setup.scratch)
+        return None if setup.options.max_bad is None else cls(setup.attempt, setup.options, setup.scratch, split)
 
     @property
     def records(self) -> int:
         """How many have been put aside."""
         return sum(self.counts.values())
 
-    def put(self, bad: BadRecord, error: BaseException | None = None) -> None:
-        """Write a record down. Raises TooManyBad, caused by `error`; DiskFullError."""
+    def put(self, bad: BadRecord, error: BaseException | None = None, *, refused: bool = False) -> None:
+        """Write a record down, which the reader has `refused` or a function has failed on.
+
+        Raises TooManyBad, caused by `error`; DiskFullError.
+        """
         kind = self._counted(bad.kind)
         line = _line(self._attempt, replace(bad, kind=kind))
-        self.put_lines(line, {kind: 1}, {kind: _place_of(bad.failure)})
+        self.put_lines(line, {kind: 1}, {kind: _place_of(bad.failure)}, refused=refused)
         self.last = _short(bad.failure)
         if is_too_many(self._limit, self.counts, 0, maps_done=False):
             raise TooManyBad(too_many(self._limit, self.counts, self.places, self.last)) from error
 
-    def put_lines(self, lines: bytes, counts: Mapping[str, int], places: Mapping[str, str]) -> None:
+    def put_lines(
+        self, lines: bytes, counts: Mapping[str, int], places: Mapping[str, str], *, refused: bool = False
+    ) -> None:
         """Write records down that are lines already, so many of each kind."""
-        try:
-            if self._file is None:
-                self._file = self._open()
-            self._file.write(lines)
-        except OSError as error:
-            raise unwritable(Path(self._options.output), error) from error
+        if refused:
+            self._refused = self._refused or self._open()
+            self._refused.write(lines)
+        else:
+            self._failed = self._failed or self._open()
+            self._failed.write(lines)
         for kind, count in counts.items():
             self.counts[kind] = self.counts.get(kind, 0) + count
             self.places.setdefault(kind, places.get(kind, ""))
 
+    def lines(self) -> Iterator[bytes]:
+        """The lines of all records, in the order of the input."""
+        return heapq.merge(*map(_from_start, self._files()), key=self._position)
+
     def finish(self) -> None:
-        """Close the file, if there is one: it is on the disk then, or in the store."""
-        if self._file is None:
+        """Write the file, if there is a record: it is on the disk then, or in the store."""
+        if not self._files():
             return
         try:
-            self._file.close()
+            with self._path.open("wb") as file:
+                file.writelines(self.lines())
+            self._close()
             if self._options.durable:
                 sync_file(self._path)
                 sync_folder(self._path.parent)
@@ -109,13 +132,25 @@ class Aside:
             raise unwritable(Path(self._options.output), error) from error
 
     def abort(self) -> None:
-        """Remove the file."""
-        if self._file is not None:
-            self._file.close()
+        """Remove what was written."""
+        if self._files():
+            self._close()
             self._path.unlink(missing_ok=True)
 
-    def _open(self) -> BinaryIO:
-        return self._path.open("wb")
+    def _files(self) -> list[IO[bytes]]:
+        return [file for file in (self._failed, self._refused) if file is not None]
+
+    def _close(self) -> None:
+        for file in self._files():
+            file.close()
+
+    def _open(self) -> IO[bytes]:
+        return tempfile.TemporaryFile(dir=self._scratch)
+
+    def _position(self, line: bytes) -> tuple[int, int]:
+        """Where a record lies in what the attempt reads: which piece, and which byte, as far as it is known."""
+        facts = json.loads(line)
+        return self._order.get(facts["path"], len(self._order)), facts["offset"] or 0
 
     def _counted(self, kind: str) -> str:
         """The kind under which to count one: the last of too many is OTHERS."""
@@ -126,27 +161,29 @@ class Aside:
 class AsideInMemory(Aside):
     """Those of an input that every process loads whole, held for the one task that tells of them."""
 
-    @staticmethod
-    def of(setup: TaskSetup) -> AsideInMemory | None:
-        """That of the loading, None where the job takes no bad records."""
-        return None if setup.options.max_bad is None else AsideInMemory(setup.attempt, setup.options, setup.scratch)
-
-    def _open(self) -> BinaryIO:
+    def _open(self) -> IO[bytes]:
         return io.BytesIO()
 
     def hand_to(self, other: Aside) -> None:
         """Have another write them down."""
-        if isinstance(self._file, io.BytesIO):
-            other.put_lines(self._file.getvalue(), self.counts, self.places)
+        if self.records:
+            other.put_lines(b"".join(self.lines()), self.counts, self.places)
             other.last = self.last
 
-    def put_lines(self, lines: bytes, counts: Mapping[str, int], places: Mapping[str, str]) -> None:
+    def put_lines(
+        self, lines: bytes, counts: Mapping[str, int], places: Mapping[str, str], *, refused: bool = False
+    ) -> None:
         """Hold records. Raises RecordError where they are too many to be held."""
-        super().put_lines(lines, counts, places)
-        if self._file is not None and self._file.tell() > MEMORY_BYTES:
+        super().put_lines(lines, counts, places, refused=refused)
+        if sum(file.tell() for file in self._files()) > MEMORY_BYTES:
             raise RecordError(
                 f"the bad records of the input that is joined to take more than {MEMORY_BYTES >> 20} MB: mend it first"
             )
+
+
+def _from_start(file: IO[bytes]) -> Iterable[bytes]:
+    file.seek(0)
+    return file
 
 
 def _line(attempt: AttemptId, bad: BadRecord) -> bytes:
@@ -204,8 +241,8 @@ def _shown(thing: Any) -> str:
 
 
 def _steady(text: str) -> str:
-    """Text without addresses of objects, so that the same record has the same bytes at every run."""
-    return _ADDRESS.sub(" at 0x...", text)
+    """Text without addresses and without the depth of stacks: the same record has the same bytes in every run."""
+    return _REPEATED.sub(r"\1...\2", _ADDRESS.sub(" at 0x...", text))
 
 
 def _place_of(failure: Failure) -> str:

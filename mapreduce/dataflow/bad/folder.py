@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,34 +93,53 @@ def bad_facts(granted: Sequence[GrantedBad], options: TaskOptions) -> dict[str, 
     return {"bad": {"records": sum(one.records for one in granted), "files": names}} if names else {}
 
 
-def read_bad(output: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield what is told of each bad record of a finished output, in the order of steps and tasks.
-
-    Those of a task are in the order of its input, but that what the reader refuses comes before the block it is in.
-    Raises OutputError for a file that is missing or damaged.
-    """
+def bad_told(output: str | Path) -> tuple[int, list[str]]:
+    """How many bad records a finished output has, and in which files. Raises OutputError for damage."""
     if is_url(str(output)):
-        yield from _read_from_store(str(output))
-        return
-    folder = Path(output)
-    data = read_bytes(folder / JOB_FILE)
+        from mapreduce.dataflow.stores.drivers import store_of  # noqa: PLC0415 - only for outputs in stores
+
+        data = store_of(str(output)).read_small(join(str(output), JOB_FILE))
+    else:
+        data = read_bytes(Path(output, JOB_FILE))
+    with _telling(output):
+        told = json.loads(data or b"{}").get("bad", {})
+        return int(told.get("records", 0)), list(told.get("files", []))
+
+
+def bad_lines(output: str | Path) -> Iterator[bytes]:
+    """Yield a line of JSON for each bad record of a finished output, in the order of steps and tasks.
+
+    Those of a task are in the order of its input; of a format that has no offsets, what the reader refuses comes last.
+    Raises OutputError for a file that is missing.
+    """
+    for name in bad_told(output)[1]:
+        with _telling(output), _file(output, name) as path, path.open("rb") as file:
+            yield from file
+
+
+def read_bad(output: str | Path) -> Iterator[dict[str, Any]]:
+    """Yield what is told of each bad record, in the order of `bad_lines`. Raises OutputError, for damage too."""
+    for line in bad_lines(output):
+        with _telling(output):
+            told: dict[str, Any] = json.loads(line)
+        yield told
+
+
+@contextmanager
+def _file(output: str | Path, name: str) -> Iterator[Path]:
+    """A local file of bad records: of an output in a store a copy."""
+    if is_url(str(output)):
+        from mapreduce.dataflow.manifest.attempts import downloaded  # noqa: PLC0415 - only for outputs in stores
+
+        with downloaded(join(join(str(output), BAD_FOLDER), name)) as path:
+            yield path
+    else:
+        yield Path(output, BAD_FOLDER, name)
+
+
+@contextmanager
+def _telling(output: str | Path) -> Iterator[None]:
     try:
-        files = json.loads(data or b"{}").get("bad", {}).get("files", [])
-        for name in files:
-            with (folder / BAD_FOLDER / name).open(encoding="utf-8") as file:
-                yield from map(json.loads, file)
-    except (OSError, ValueError, AttributeError) as error:
-        raise OutputError(f"the bad records in {folder / BAD_FOLDER} cannot be read: {error}") from error
-
-
-def _read_from_store(folder: str) -> Iterator[dict[str, Any]]:
-    from mapreduce.dataflow.manifest.attempts import downloaded  # noqa: PLC0415 - as above
-    from mapreduce.dataflow.stores.drivers import store_of  # noqa: PLC0415 - only for outputs in stores
-
-    data = store_of(folder).read_small(join(folder, JOB_FILE))
-    try:
-        for name in json.loads(data or b"{}").get("bad", {}).get("files", []):
-            with downloaded(join(join(folder, BAD_FOLDER), name)) as path, path.open(encoding="utf-8") as file:
-                yield from map(json.loads, file)
-    except (OSError, ValueError, AttributeError) as error:
-        raise OutputError(f"the bad records in {join(folder, BAD_FOLDER)} cannot be read: {error}") from error
+        yield
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise OutputError(f"the bad records in {output}/{BAD_FOLDER} cannot be read: {error}") from error

@@ -45,20 +45,19 @@ class CarefulMapLoop(MapLoop):
             self._site.place = lambda: place(i)
         value = records.values[i]
         arguments = (value,) if self._call.positional == 1 else (records.key(i), value)
-        self._care.each(
-            1, lambda _start, _stop: self._emitted(arguments), self._emit, lambda _: _story(self, records, i)
-        )
+        self._care.each(1, lambda _start, _stop: self._emitted(arguments), self._emit, lambda _: self.story(records, i))
 
     def _run_batch(self, records: Batches, i: int) -> None:
         values, keys = records.values[i], records.firsts()[i] if self._call.positional == 2 else None
 
         def call(start: int, stop: int) -> Callable[[], None]:
-            if records.member is not None:
-                self._site.place = partial(records.member, i, start)
+            block, at = records.member(i, start)
+            if block.place is not None:
+                self._site.place = partial(block.place, at)
             part = values[start:stop]
             return self._emitted((part,) if keys is None else (keys[start:stop], part))
 
-        self._care.each(len(values), call, self._emit, lambda j: _story_in_batch(self, records, i, j))
+        self._care.each(len(values), call, self._emit, lambda j: self.story(*records.member(i, j)))
 
     def _emit(self, hand_on: Callable[[], None]) -> None:
         try:
@@ -106,20 +105,12 @@ class CarefulMapLoop(MapLoop):
         if len(self._keys) >= self._most_keys:
             self._flush_keys()
 
-    def story(self, path: str | None, offset: int | None, key: Any, content: Any) -> Story:
-        """What is known of one record: its key is told where it has no offset."""
-        shown = None if offset is not None else shorten(key())
-        return Story(self._call.title, self._call.role, path, offset, shown, content)
-
-
-def _story(loop: CarefulMapLoop, records: Records, i: int) -> Story:
-    path, offset = records.place(i) if records.place is not None else (None, None)
-    return loop.story(path, offset, lambda: records.key(i), records.values[i])
-
-
-def _story_in_batch(loop: CarefulMapLoop, records: Batches, i: int, j: int) -> Story:
-    path, offset = records.member(i, j) if records.member is not None else (None, None)
-    return loop.story(path, offset, lambda: records.firsts()[i][j], records.values[i][j])
+    def story(self, records: Records, i: int) -> Story:
+        """What is known of the i-th record: its key is told where it has no offset."""
+        path, offset = records.place(i) if records.place is not None else (None, None)
+        key = None if offset is not None else shorten(records.key(i))
+        text = None if records.content is None else partial(records.content, i)
+        return Story(self._call.title, self._call.role, path, offset, key, records.values[i], text)
 
 
 class CarefulFramesLoop(FramesLoop):

@@ -11,7 +11,6 @@ whatever the number of Polars' threads, and sizes are functions of the data alon
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from mapreduce.dataflow.columns.column_codec import (
 )
 from mapreduce.dataflow.columns.json_text import long_ints
 from mapreduce.dataflow.columns.keys import NAN, normalise_key
+from mapreduce.dataflow.columns.lane import Lane
 from mapreduce.dataflow.columns.sorting import sort_frame
 from mapreduce.dataflow.columns.values import PICKLE_MARK
 
@@ -36,31 +36,29 @@ if TYPE_CHECKING:
 
     from mapreduce.dataflow.columns.keys import Key
 
+__all__ = [
+    "OFFSET_BYTES",
+    "VIEW_BYTES",
+    "Batch",
+    "Lane",
+    "common_lane",
+    "concat",
+    "encode_keys",
+    "encode_values",
+    "holds_pickles",
+    "key_series",
+    "keys_list",
+    "make_batch",
+    "normal_floats",
+    "records_of",
+    "regroup",
+    "sort_by_key",
+    "ungroup",
+    "value_series",
+    "values_list",
+    "with_lanes",
+]
 
-class Lane(enum.StrEnum):
-    """How a column's objects are stored."""
-
-    STR = "str"
-    BYTES = "bytes"
-    INT = "int"
-    FLOAT = "float"
-    BOOL = "bool"
-    ENCODED = "encoded"
-
-    @property
-    def dtype(self) -> type[pl.DataType]:
-        """Polars' type of a column in this lane."""
-        return _DTYPES[self]
-
-
-_DTYPES: dict[Lane, type[pl.DataType]] = {
-    Lane.STR: pl.String,
-    Lane.BYTES: pl.Binary,
-    Lane.INT: pl.Int64,
-    Lane.FLOAT: pl.Float64,
-    Lane.BOOL: pl.Boolean,
-    Lane.ENCODED: pl.Binary,
-}
 _LANES: dict[type, Lane] = {str: Lane.STR, bytes: Lane.BYTES, int: Lane.INT, float: Lane.FLOAT, bool: Lane.BOOL}
 _NORMAL = frozenset({type(None), bool, int, str, bytes})  # types of keys that are normal as they are
 

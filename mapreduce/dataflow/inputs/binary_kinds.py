@@ -8,8 +8,8 @@ NUL_SHARE = 10  # text holds no NUL bytes but by accident; one in ten is UTF-16 
 NULS_AT_LEAST = 4  # fewer, in a tiny file, prove nothing
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"ARROW1\x00", "an Arrow file"),
-    (b"\xff\xff\xff\xff\x10\x00\x00\x00", "an Arrow stream"),
+    (b"ARROW1\x00", "an Arrow file (say --input-format arrow)"),
+    (b"\xff\xff\xff\xff\x10\x00\x00\x00", "an Arrow stream (say --input-format arrow)"),
     (b"Obj\x01", "an Avro file"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     (b"\x93NUMPY", "a numpy file"),
@@ -34,7 +34,11 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xcf\xfa\xed\xfe", "a macOS program"),
     (b"OggS\x00", "an Ogg recording"),
 )
-_BOTH_ENDS = ((b"PAR1", "a Parquet file"), (b"PARE", "an encrypted Parquet file"), (b"FEA1", "a Feather file"))
+_BOTH_ENDS = (
+    (b"PAR1", "a Parquet file (say --input-format parquet)"),
+    (b"PARE", "an encrypted Parquet file"),
+    (b"FEA1", "a Feather file"),
+)
 
 
 def binary_kind(head: bytes, tail: bytes | None) -> str | None:

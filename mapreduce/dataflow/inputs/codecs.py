@@ -23,6 +23,10 @@ Read = Callable[[int], bytes]
 
 READ_BYTES = 128 << 10  # of compressed input at a time: some hundred kilobytes of text
 ZSTD_FEED_BYTES = 4 << 10  # zstd's output cannot be bounded by its caller: 4 bytes may become 128 KiB, so feed little
+# What a file's header may have its decompressor hold of what it gave: zstd -22 needs as much, and xz -9 half of it. The
+# format of xz allows 4 GB, which would kill a task process: it has some 600 MB for all that it does.
+WINDOW_BYTES = 128 << 20
+_XZ_OVERHEAD_BYTES = 1 << 20  # that xz holds beside its dictionary: some 100 KB
 
 
 class Codec(enum.StrEnum):
@@ -94,7 +98,7 @@ class _Zstd:
     """One frame, fed in small pieces."""
 
     def __init__(self) -> None:
-        self._inner = zstandard.ZstdDecompressor().decompressobj()
+        self._inner = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES).decompressobj()
         self._rest = b""
         self._at = 0
 
@@ -146,7 +150,7 @@ def _decoder(codec: Codec) -> _Decoder:
     if codec is Codec.BZIP2:
         return bz2.BZ2Decompressor()
     if codec is Codec.XZ:
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ)
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=WINDOW_BYTES + _XZ_OVERHEAD_BYTES)
     if codec is Codec.LZ4:
         return _Lz4()
     return _Zstd()
@@ -180,13 +184,16 @@ class _Source:
 
 _MAGIC_BYTES = 6  # the longest magic number above
 _DAMAGED = (zlib.error, OSError, EOFError, lzma.LZMAError, zstandard.ZstdError, RuntimeError)  # the last is lz4's
+# How the libraries say that a window is beyond the bound, which is no damage: they have no exception for it.
+_TOO_LARGE = ("Memory usage limit exceeded", "Frame requires too much memory for decoding")
 
 
 def decompressed(read: Read, codec: Codec, path: str, block: int) -> Iterator[bytes]:
     """Yield the decompressed bytes of a whole file, in blocks of about `block` bytes, all members in order.
 
     `read(n)` returns at most n bytes of the compressed file, b"" at its end. Raises InputError for a file that is not
-    of this codec, is damaged or truncated, or goes on with something else after its last member.
+    of this codec, is damaged or truncated, goes on with something else after its last member, or was packed with a
+    window of more than WINDOW_BYTES.
     """
     source = _Source(read)
     data = b""
@@ -243,6 +250,12 @@ def _member(decoder: _Decoder, source: _Source, data: bytes, codec: Codec, *, pa
         try:
             piece = decoder.decompress(data, block)
         except _DAMAGED as error:
+            if str(error).endswith(_TOO_LARGE):
+                raise InputError(
+                    f"{path}: its {codec} data was packed with a window (a dictionary) of more than "
+                    f"{WINDOW_BYTES >> 20} MB, which would have to be held to unpack it. Unpack it, or pack it again "
+                    "with a smaller one, as xz -9 and zstd -19 do."
+                ) from None
             # Not from the error: an OSError of bz2 is damage to this file, and no trouble of the disk.
             raise InputError(
                 f"{path}: the {codec} data is damaged before byte {source.position}: {error}. Write or copy it again."

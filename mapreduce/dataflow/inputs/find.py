@@ -17,11 +17,18 @@ from pathlib import Path
 
 from mapreduce.dataflow.inputs.codecs import Codec, codec_of
 from mapreduce.dataflow.inputs.encoding import find_encoding
-from mapreduce.dataflow.manifest.file import MANIFEST, manifest_of, read_manifest
+from mapreduce.dataflow.manifest.file import (
+    MANIFEST,
+    Manifest,
+    is_foreign,
+    parse_manifest,
+    read_bytes,
+    read_manifest,
+)
 from mapreduce.errors import InputError
 from mapreduce.formats import Columnar, Csv, Files, FixedLength, Format, JsonLines, Records, Text
 from mapreduce.plan import EVERY_PART, Piece, Split
-from mapreduce.urls import is_url, settled
+from mapreduce.urls import check_utf8, is_url, settled
 
 SPLITS_WANTED = 64  # of a small job: enough to keep the slots of a few machines busy
 SPLIT_MIN_BYTES = 4 << 20  # below, starting a task costs more than its work
@@ -39,13 +46,14 @@ HIDDEN = (".", "_")  # beginnings of names that folders keep for themselves: .gi
 class InputFile:
     """One file to be read: absolute path or URL, size in bytes, modification time (or as in `plan.Piece`).
 
-    `whole` says that it can be read from its beginning only.
+    `whole` says that it can be read from its beginning only. `touched` is as in `plan.Piece`.
     """
 
     path: str
     size: int
     version: int
     whole: bool = False
+    touched: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +183,7 @@ def _walk(folder: str, files: list[str], above: tuple[str, ...]) -> None:
         entries = list(os.scandir(folder))
     except OSError as error:
         raise InputError(f"the folder {folder} cannot be read: {error.strerror}") from error
-    former = manifest_of(Path(folder)) if any(entry.name == MANIFEST for entry in entries) else None
+    former = _former(folder) if any(entry.name == MANIFEST for entry in entries) else None
     for entry in entries:
         if entry.name.startswith(HIDDEN) or (former is not None and entry.name in former.outputs):
             continue
@@ -188,11 +196,14 @@ def _walk(folder: str, files: list[str], above: tuple[str, ...]) -> None:
         _walk(entry.path, files, (*above, real))
 
 
+def _former(folder: str) -> Manifest | None:
+    """The manifest of a job's output, by which its named outputs are told. Raises OutputError for a damaged one."""
+    data = read_bytes(Path(folder, MANIFEST))
+    return None if data is None or is_foreign(data) else parse_manifest(folder, data)
+
+
 def _input_file(path: str) -> InputFile:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"the name of {path!r} is no UTF-8: rename the file") from None
+    check_utf8(path, "file", InputError)
     try:
         facts = Path(path).stat()
     except OSError as error:
@@ -201,7 +212,7 @@ def _input_file(path: str) -> InputFile:
         raise InputError(f"the input {path} is neither a file nor a folder (a pipe, a device?): copy it into a file")
     if not os.access(path, os.R_OK):
         raise InputError(f"the input {path} cannot be read: permission denied")
-    return InputFile(path, facts.st_size, facts.st_mtime_ns)
+    return InputFile(path, facts.st_size, facts.st_mtime_ns, touched=facts.st_ctime_ns)
 
 
 def is_whole(path: str, encoding: str, input_format: Format | None = None) -> bool:
@@ -284,7 +295,9 @@ def _broadcast_split(given: InputFiles, most: int, encoding: str, number: int) -
             f"most {most:,}. Leave broadcast=True out of the Join; it then streams both inputs"
         )
     pieces = (
-        Piece(file.path, 0, file.size, file.size, file.version, is_whole(file.path, encoding, given.format))
+        Piece(
+            file.path, 0, file.size, file.size, file.version, is_whole(file.path, encoding, given.format), file.touched
+        )
         for file in given.files
     )
     kept = None if given.kept is None else (given.kept.number, EVERY_PART)
@@ -334,7 +347,7 @@ def _pieces(file: InputFile, size: int, most: int, *, whole: bool) -> Iterator[P
     count = 1 if whole or file.size <= most else -(-file.size // size)
     for i in range(count):
         start, end = file.size * i // count, file.size * (i + 1) // count
-        yield Piece(file.path, start, end - start, file.size, file.version, whole)
+        yield Piece(file.path, start, end - start, file.size, file.version, whole, file.touched)
 
 
 def default_reducers(total_bytes: int) -> int:

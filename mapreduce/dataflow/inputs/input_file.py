@@ -99,8 +99,8 @@ def check_unchanged(piece: Piece, now: os.stat_result) -> None:
             else "it was written to"
         )
         raise InputChangedError(
-            f"the input {piece.path} changed since the job was planned: {what}. Run the job again when nothing "
-            "writes to its inputs."
+            f"the input {piece.path} changed since the job was planned: {what}.",
+            "Run the job again when nothing writes to its inputs.",
         )
 
 

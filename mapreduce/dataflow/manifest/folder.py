@@ -128,6 +128,20 @@ def _opened(path: Path | str, file: ManifestFile) -> Iterator[Path]:
         raise OutputError(f"the part {path} was removed while the output was being read") from error
 
 
+def _check_types(output: str | Path, manifest: Manifest) -> None:
+    """Raise OutputError where the manifest names a type that columns of its format do not have."""
+    from mapreduce.dataflow.outputs.read import check_types  # noqa: PLC0415 - as below
+
+    for name, types in (("key", manifest.key_types), ("value", manifest.value_types)):
+        try:
+            check_types(manifest.format, types, key=name == "key")
+        except ValueError as error:
+            raise OutputError(
+                f"{output}/{MANIFEST} is no manifest of a job: in columns.{name}, {error}: it was changed. "
+                "Run the job again"
+            ) from error
+
+
 def read_output(output: str | Path) -> Iterator[tuple[Any, Any]]:
     """Yield all pairs of a finished output, parts in order; keys are None where the job's results are values alone.
 
@@ -137,6 +151,7 @@ def read_output(output: str | Path) -> Iterator[tuple[Any, Any]]:
     from mapreduce.dataflow.outputs.read import read_part_records  # noqa: PLC0415 - imports Polars, for who needs it
 
     manifest, paths = settled(output)
+    _check_types(output, manifest)
     for file, path in zip(manifest.files, paths, strict=True):
         with _opened(path, file) as local:
             yield from read_part_records(local, manifest.format, manifest.key_types, manifest.value_types)
@@ -151,17 +166,22 @@ def read_frame(output: str | Path) -> pl.DataFrame:
     import polars as pl  # noqa: PLC0415 - heavy, and most callers have no use for it
 
     from mapreduce.dataflow.columns.frames import exact_column  # noqa: PLC0415 - as above
-    from mapreduce.dataflow.outputs.columnar import read_part_frame  # noqa: PLC0415 - as above
+    from mapreduce.dataflow.outputs.read import read_frame_of  # noqa: PLC0415 - as above
 
     manifest, paths = settled(output)
-    if manifest.format not in COLUMNAR or len(manifest.value_types) > 1 or len(manifest.key_types) > 1:
+    if (
+        not manifest.files
+        or manifest.format not in COLUMNAR
+        or len(manifest.value_types) > 1
+        or len(manifest.key_types) > 1
+    ):
         pairs = list(read_output(output))
         keys = exact_column("key", [key for key, _ in pairs])
         return pl.DataFrame([keys, exact_column("value", [value for _, value in pairs])])
     frames: list[pl.DataFrame] = []
     for file, path in zip(manifest.files, paths, strict=True):
         with _opened(path, file) as local:
-            frames.append(read_part_frame(local, manifest.format))
+            frames.append(read_frame_of(local, manifest.format))
     frame = pl.concat(frames)
     return frame if "key" in frame.columns else frame.select(pl.lit(None).alias("key"), "value")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mapreduce.dataflow.manifest.file import TEMPORARY
+from mapreduce.dataflow.manifest.file import MANIFEST, TEMPORARY
 
 RESERVED_FILE = "_reserved"
 REPLACED_FILE = "_replaced"
@@ -35,8 +35,9 @@ def occupied(folder: Path | str, ours: Sequence[str], strange: Sequence[str]) ->
     """Say what is in the way, and what to do. Never to remove a folder with files that no job wrote."""
     if strange:
         return f"the output folder {folder} is not empty (it holds {strange[0]}): name another folder"
-    if all(name.startswith(TEMPORARY) for name in ours):
-        job = ours[0].removeprefix(TEMPORARY).rstrip("/")
+    reserved = [name for name in ours if name.startswith(TEMPORARY)]
+    if reserved and MANIFEST not in ours:
+        job = reserved[0].removeprefix(TEMPORARY).rstrip("/")
         how = f"this one (rm -r {shlex.quote(str(folder))})" if isinstance(folder, Path) else "what is in this one"
         return (
             f"the output folder {folder} is that of the job {job}, which is running or has died before its end: name "

@@ -6,7 +6,9 @@ what a column cannot: that its lists were tuples, or that something in it has co
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import zoneinfo
 from collections.abc import Set as AbstractSet
 from itertools import chain
 from typing import Any
@@ -23,6 +25,7 @@ from mapreduce.output_formats import PARQUET
 NAME_CHARS = 200  # of the name of the keys' type, which crosses the wire for each part: longer ones are a checksum
 CHANGED = "changed"  # begins the name of a type of which some values are read back as others
 DATETIME = "datetime"  # begins the name of the type of moments, before their zone
+_UTC = zoneinfo.ZoneInfo("UTC")
 
 _NAMES: dict[pl.DataType, str] = {
     pl.Null(): "none",
@@ -211,7 +214,7 @@ def _outer(value: Any, marks: set[str]) -> Any:
 
 
 def _plain(value: Any, marks: set[str]) -> Any:
-    """What stands for a value that has no type of its own: a list for a tuple, a dict's keys in one order."""
+    """What stands for a value that has no type of its own: a list for a tuple, a dict's keys in one order, a zone."""
     kind = type(value)
     if kind is tuple or kind is list:
         if kind is tuple:
@@ -219,6 +222,9 @@ def _plain(value: Any, marks: set[str]) -> Any:
         return [_plain(part, marks) for part in value]
     if kind is dict and all(type(name) is str for name in value):
         return {name: _plain(value[name], marks) for name in sorted(value)}
+    if kind is dt.datetime and value.tzinfo == dt.UTC:  # the library's constant: equal, but no zone with a name
+        marks.add(CHANGED)
+        return value.replace(tzinfo=_UTC, fold=0)
     if kind.__module__ == "numpy" and not _is_bare_time(value):
         marks.add(CHANGED)
         return value.tolist()
@@ -237,7 +243,7 @@ def _reason(objects: list[Any], forms: list[Any]) -> str:
     for item, form in zip(objects, forms, strict=True):
         dtype = exact_dtype([form])
         if dtype is None:
-            return f"{shown(item)} of type {type(item).__qualname__} has none{_advice(type(item))}"
+            return f"{shown(item)} of type {type(item).__qualname__} has none{_advice(item)}"
         both = unify(known, dtype)
         if both is None:
             return differ(item, earlier)
@@ -245,7 +251,10 @@ def _reason(objects: list[Any], forms: list[Any]) -> str:
     raise AssertionError("a column was refused, but all its objects are of one type")
 
 
-def _advice(kind: type) -> str:
+def _advice(item: Any) -> str:
+    kind = type(item)
+    if kind is dt.datetime and item.tzinfo is not None:
+        return " (value.astimezone(datetime.timezone.utc), or a zone of zoneinfo.ZoneInfo with a name)"
     if kind in {tuple, list}:
         return " (for parts of several types emit a dict with str keys)"
     if kind in {int, str}:

@@ -225,8 +225,15 @@ def table_name(columns: Columns, most: int) -> str:
 
 
 def named_table(name: str) -> Columns | None:
-    """The columns of a table whose type has this name; None for any other type."""
-    return {column: set(types) for column, types in json.loads(name).items()} if name.startswith("{") else None
+    """The columns of a table whose type has this name; None for any other type. Raises ValueError for no name."""
+    if not name.startswith("{"):
+        return None
+    columns = json.loads(name)
+    for types in columns.values():
+        if type(types) is not list or any(type(kind) is not str for kind in types):
+            msg = f"the types of a column of CSV are an array of names, not {types!r:.100}"
+            raise ValueError(msg)
+    return {column: set(types) for column, types in columns.items()}
 
 
 def common_values(names: set[str], most: int) -> set[str]:
@@ -261,6 +268,16 @@ def header_end(data: bytes) -> int:
         msg = "the header has no end"
         raise ValueError(msg)
     return int(ends[0])
+
+
+def check_types(types: tuple[str, ...], *, key: bool) -> None:
+    """Raise ValueError where columns cannot be of these types."""
+    tables = [name for name in types if not key and name.startswith(("{", TABLE_LOST))]
+    for columns in filter(None, map(named_table, tables)):
+        for kinds in columns.values():
+            _parser(kinds)
+    if not tables:
+        _parser(set(types), key=key)
 
 
 class CsvReader:
@@ -332,7 +349,7 @@ def _parser(types: set[str], *, key: bool = False, one: bool = False) -> Callabl
     """What turns the fields of a column of these types into objects; text where they are several beside None.
 
     In the `one` column of a file the empty str stands for None, unless the column has str. No types: all are text.
-    Raises ValueError for a field that is missing in a column without None.
+    Raises ValueError for a type that columns do not have, and then for a field that is missing in one without None.
     """
     kinds = types - {NONE}
     if one and NONE in types and STR not in types:
@@ -349,6 +366,9 @@ def _parser(types: set[str], *, key: bool = False, one: bool = False) -> Callabl
         if key:
             parse = _key_of
     else:
+        if kind not in _PARSERS:
+            msg = f"there is no type {kind!r:.100} of a column of CSV"
+            raise ValueError(msg)
         parse = _PARSERS[kind]
     return lambda field: None if field is None else parse(field)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,9 +17,9 @@ import polars as pl
 from mapreduce.dataflow.columns.batches import records_of
 from mapreduce.dataflow.columns.json_text import BYTES, JSON, NONE, STR, TUPLE
 from mapreduce.dataflow.inputs.codecs import Codec, decompressed
-from mapreduce.dataflow.outputs import jsonl, msgpack_records, plain_text, tsv
+from mapreduce.dataflow.outputs import csv_text, jsonl, msgpack_records, plain_text, tsv
 from mapreduce.dataflow.outputs.column_types import is_changed, is_tuples
-from mapreduce.dataflow.outputs.columnar import read_records
+from mapreduce.dataflow.outputs.columnar import read_part_frame, read_records
 from mapreduce.dataflow.outputs.compress import codec_named
 from mapreduce.dataflow.outputs.csv_text import TABLE_LOST, CsvReader, header_end, named_table, record_ends
 from mapreduce.dataflow.outputs.files import Ends, line_ends
@@ -48,8 +49,9 @@ def read_back(output_format: str, types: tuple[str, ...], *, key: bool, alone: b
         return f"{some}: a program that reads all parts as one table refuses them; emit one type"
     if base in COLUMNAR and any(map(is_changed, types)):
         return (
-            "hold tuples beside lists or inside other containers, or NumPy's arrays or numbers: in the files these are "
-            "lists and plain numbers, and so they are read back"
+            "hold tuples beside lists or inside other containers, NumPy's arrays or numbers, or times in "
+            "datetime.timezone.utc: in the files these are lists, plain numbers and times in ZoneInfo('UTC'), and so "
+            "they are read back"
         )
     if base == TSV and len(types) > 1:
         return f"{some}: in TSV they are read back as text; emit one type to keep it"
@@ -109,6 +111,15 @@ def _msgpack_back(types: tuple[str, ...], *, key: bool) -> str:
 # ----------------------------------------------------------------------------------------------------- as records
 
 
+def check_types(output_format: str, types: tuple[str, ...], *, key: bool) -> None:
+    """Raise ValueError where columns of this format, of keys or of values, cannot be of these types."""
+    base = split_format(output_format)[0]
+    if base == CSV:
+        csv_text.check_types(types, key=key)
+    elif base in _TEXTS:
+        _TEXTS[base].parser(types, key=key)
+
+
 def read_part_records(
     path: str | Path, output_format: str, key_types: tuple[str, ...], value_types: tuple[str, ...]
 ) -> Pairs:
@@ -123,17 +134,36 @@ def read_part_records(
         for batch in read_blocks(open_slice(path, 0)):
             yield from records_of(batch, unpickle=False)
     elif base in COLUMNAR:
-        try:
-            tupled = len(value_types) == 1 and is_tuples(value_types[0])
+        tupled = len(value_types) == 1 and is_tuples(value_types[0])
+        with _columnar(path):
             yield from read_records(path, base, keys=bool(key_types), tupled=tupled)
-        except pl.exceptions.PolarsError as error:
-            raise _damaged(path, str(error)) from error
     elif base in _READERS:
         with Path(path).open("rb") as file:
             blocks = _content(file, path, codec_named(compression))
             yield from _READERS[base](blocks, path, key_types, value_types)
     else:
         raise OutputError(f"the part {path} is of the format {output_format!r}, which this engine does not have")
+
+
+def read_frame_of(path: Path, output_format: str) -> pl.DataFrame:
+    """Give one part of a columnar format whole, with its columns. Raises as `read_part_records`."""
+    with _columnar(path):
+        return read_part_frame(path, output_format)
+
+
+@contextmanager
+def _columnar(path: str | Path) -> Iterator[None]:
+    """Have what a reader of Parquet and Arrow raises told as damage. Raises OutputError, FileNotFoundError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (
+        pl.exceptions.PolarsError,
+        TypeError,
+        OSError,
+    ) as error:  # TypeError: values that should be tuples, and are not
+        raise _damaged(path, str(error)) from error
 
 
 def _damaged(path: str | Path, why: str) -> OutputError:
@@ -182,7 +212,7 @@ def _read_text(
     for data, count in _whole(blocks):
         try:
             columns = text.read_columns(data.decode(), parsers)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:  # TypeError: a field of one type in a column of another
             raise OutputError(f"{path}, {_bad_line(text, data, parsers, number)}: {error}") from error
         yield from zip(columns[0] if key_types else itertools.repeat(None), columns[-1], strict=False)
         number += count
@@ -193,7 +223,7 @@ def _bad_line(text: Any, data: bytes, parsers: list[Any], first: int) -> str:
     for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), first):
         try:
             text.read_columns(line.decode() + "\n", parsers)
-        except ValueError:
+        except (ValueError, TypeError):
             return f"line {number}"
     return f"lines from {first} on"
 
@@ -206,7 +236,7 @@ def _read_csv(
     for data, count in _whole(blocks, CSV):
         try:
             yield from reader.read(data)
-        except (ValueError, pl.exceptions.PolarsError) as error:
+        except (ValueError, TypeError, pl.exceptions.PolarsError) as error:  # TypeError: as above
             raise OutputError(f"{path}, records from {number} on (the header is the first): {error}") from error
         number += count
 
@@ -262,6 +292,8 @@ def part_lines(
     others = int(base == CSV)
     with Path(path).open("rb") as file:
         for data, count in _whole(_content(file, path, codec_named(compression)), base):
+            if others and not len(record_ends(data)):
+                raise _damaged(path, "it has no whole line with the names of its columns")
             if others and header and data.startswith(header):
                 yield data[len(header) :], count - others, 0
             else:

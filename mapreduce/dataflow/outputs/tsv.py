@@ -116,11 +116,17 @@ def _object_text(value: Any, types: set[str], *, key: bool) -> str:
 
 
 def parser(types: tuple[str, ...], *, key: bool) -> Callable[[str], Any]:
-    """Give what turns a field of a column of these types into an object; text where the column is mixed."""
+    """Give what turns a field of a column of these types into an object; text where the column is mixed.
+
+    Raises ValueError for a type that columns do not have.
+    """
     if len(types) != 1:
         return unescape
     if types[0] in {LIST, TUPLE, DICT, JSON}:
         return _parse_key_json if key else (_parse_tuple if types[0] == TUPLE else json.loads)
+    if types[0] not in _PARSERS:
+        msg = f"there is no type {types[0]!r:.100} of a column of TSV"
+        raise ValueError(msg)
     return _PARSERS[types[0]]
 
 

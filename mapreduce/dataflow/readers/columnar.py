@@ -21,7 +21,7 @@ from mapreduce.dataflow.columns.batches import OFFSET_BYTES, VIEW_BYTES, Batch, 
 from mapreduce.dataflow.columns.frames import FRAME_BYTES
 from mapreduce.dataflow.inputs.input_file import OpenFile, open_piece
 from mapreduce.dataflow.readers.records import Frame, Records, in_file, numbered
-from mapreduce.dataflow.readers.unreadable import UnreadableRecord
+from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord, refuse
 from mapreduce.errors import InputError
 from mapreduce.plan import Piece, Split
 
@@ -83,8 +83,9 @@ class ColumnarReader(ABC):
 
     FORMAT: str  # for messages
 
-    def __init__(self, split: Split, columns: tuple[str, ...] | None) -> None:
+    def __init__(self, split: Split, columns: tuple[str, ...] | None, aside: PutAside | None = None) -> None:
         self._split = split
+        self._aside = aside
         self._columns = columns
         self.bytes_read = 0
         self.warnings: list[str] = []
@@ -98,8 +99,7 @@ class ColumnarReader(ABC):
             for rows, frame in self._slices(piece, FRAME_BYTES):
                 step = max(1, frame.height // OBJECT_SLICES)
                 for at in range(0, frame.height, step):
-                    values = self._objects(piece.path, rows.start + at, frame.slice(at, step))
-                    yield Records(values, numbered(rows.start + at, len(values)), in_file(piece.path))
+                    yield self._objects(piece.path, rows.start + at, frame.slice(at, step))
 
     def columns(self) -> Iterator[Batch]:
         """Yield the rows as columns of numbers and dicts."""
@@ -120,17 +120,18 @@ class ColumnarReader(ABC):
             for span in self._spans(file, piece):
                 size = max(sum(max(group.size, group.unpacked) for group in span.groups), 1)
                 count = fits or max(1, min(FIRST_ROWS, len(span.rows) * most // size))
+                last = span.groups[-1].ranges
+                done = max((group.stop for group in last), default=piece.start)
+                begun, ended = self.bytes_read, before + min(max(done - piece.start, 0), piece.size)
                 at = span.rows.start
                 while at < span.rows.stop:
                     rows = range(at, min(at + count, span.rows.stop))
                     frame = self._collected(piece.path, span, rows)
+                    self.bytes_read = begun + (ended - begun) * (rows.stop - span.rows.start) // len(span.rows)
                     yield rows, frame
                     at = rows.stop
                     fits = max(1, len(rows) * most // max(frame_bytes(frame), 1))
                     count = fits = min(GROWTH * count, fits)
-                last = span.groups[-1].ranges
-                done = max((group.stop for group in last), default=piece.start)
-                self.bytes_read = before + min(max(done - piece.start, 0), piece.size)
         self.bytes_read = before + piece.size
 
     def _chosen(self, path: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -180,26 +181,44 @@ class ColumnarReader(ABC):
         first = (inner.group(1) if inner else text.strip()).partition("\n")[0]
         return InputError(f"{path} cannot be read as {self.FORMAT}: {where}: {first:.300}")
 
-    def _objects(self, path: str, first: int, frame: pl.DataFrame) -> list[dict[str, Any]]:
-        """The rows as dicts. Raises InputError for values that Python has no objects for."""
+    def _objects(self, path: str, first: int, frame: pl.DataFrame) -> Records:
+        """The rows as dicts. Raises UnreadableRecord for values that Python has no objects for, or puts rows aside."""
         try:
-            return frame.to_dicts()
-        except _OBJECT_ERRORS as error:
-            for series in frame.get_columns():
+            return Records(frame.to_dicts(), numbered(first, frame.height), in_file(path))
+        except _OBJECT_ERRORS:
+            kept: list[int] = []
+            values: list[dict[str, Any]] = []
+            for i in range(frame.height):
                 try:
-                    series.to_list()
-                except _OBJECT_ERRORS as found:
-                    raise InputError(
-                        f"{path}, rows {first} to {first + frame.height - 1}: the column {series.name!r} of type "
-                        f"{series.dtype} has a value that Python has no object for: {found!s:.300}. "
-                        "Read it with frames=True, or leave it out with columns="
-                    ) from error
-            raise
+                    values += frame.slice(i, 1).to_dicts()
+                except _OBJECT_ERRORS as error:
+                    refuse(self._aside, _without_object(path, first + i, frame.slice(i, 1), error))
+                else:
+                    kept.append(first + i)
+            return Records(values, lambda: kept, in_file(path))
 
     def _where(self, span: Span, rows: range) -> str:
         """The names of the groups that hold some rows."""
         names = [one.name for one in span.groups if one.first < rows.stop and rows.start < one.first + one.rows]
         return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+def _without_object(path: str, number: int, row: pl.DataFrame, error: BaseException) -> UnreadableRecord:
+    """What is wrong with a row that has a value of which Python has no object."""
+    where, why = "", str(error)
+    for series in row.get_columns():
+        try:
+            series.to_list()
+        except _OBJECT_ERRORS as found:
+            where, why = f"the column {series.name!r} of type {series.dtype}", str(found)
+            break
+    return UnreadableRecord(
+        path,
+        None,
+        f"{path}, row {number}: {where or 'it'} has a value that Python has no object for: {why:.300}. Read it with "
+        "frames=True, or leave it out with columns=",
+        kind="no Python object",
+    )
 
 
 def spanning(groups: Iterable[Group]) -> Iterator[tuple[Group, ...]]:

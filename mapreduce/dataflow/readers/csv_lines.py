@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
-import functools
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
+from mapreduce.dataflow.inputs.encoding import BAD_MARK
 from mapreduce.dataflow.readers.text import LineBlock
+
+_Held = list[tuple[int, LineBlock]]  # blocks with the number of each one's first line
 
 
 class Lines:
@@ -19,7 +21,7 @@ class Lines:
 
     def __init__(self, blocks: Iterable[LineBlock]) -> None:
         self._blocks = iter(blocks)
-        self._held: list[tuple[int, LineBlock]] = []  # with the number of each block's first line
+        self._held: _Held = []
         self.count = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -36,30 +38,46 @@ class Lines:
         at = bisect_right(self._held, line, key=lambda held: held[0]) - 1
         del self._held[: max(at, 0)]
 
-    def offsets(self, lines: list[int]) -> Callable[[], list[int]]:
-        """Give what works out, once, the bytes where these lines begin, which are still held."""
-        held = list(self._held)
+    def spans(self, starts: Sequence[int], stops: Sequence[int]) -> Spans:
+        """Give where records lie that go from the line `starts[i]` up to `stops[i]`; these lines are still held."""
+        return Spans(list(self._held), starts, stops)
 
-        def offsets() -> list[int]:
-            found = []
-            for line in lines:
-                number, block = held[bisect_right(held, line, key=lambda one: one[0]) - 1]
-                found.append(block.offset(line - number))
-            return found
 
-        return functools.cache(offsets)
+class Spans:
+    """Where some records lie, each in the lines from one up to another. Worked out when it is asked for."""
 
-    def raw(self, line: int, stop: int) -> bytes:
-        """The bytes from one line up to another, which are still held."""
-        parts = []
+    def __init__(self, held: _Held, starts: Sequence[int], stops: Sequence[int]) -> None:
+        self._held = held
+        self._starts = starts
+        self._stops = stops
+        self._offsets: list[int] | None = None
+
+    def offsets(self) -> list[int]:
+        """The byte where each begins. Computed at the first call."""
+        if self._offsets is None:
+            self._offsets = []
+            for line in self._starts:
+                number, block = self._held[bisect_right(self._held, line, key=lambda one: one[0]) - 1]
+                self._offsets.append(block.offset(line - number))
+        return self._offsets
+
+    def content(self, i: int) -> str | bytes:
+        """The i-th as it stands in the file, without the end of its last line: bytes where these are no text."""
+        texts: list[str] = []
+        parts: list[bytes] = []
+        newline = b"\n"
         for number, block in self._held:
-            inside = range(max(line, number), min(stop, number + len(block.lines)))
+            inside = range(max(self._starts[i], number), min(self._stops[i], number + len(block.lines)))
             if inside:
-                start = block.offset(inside[0] - number) - block.start
-                last = inside[-1] + 1 - number
+                first, last = inside[0] - number, inside[-1] + 1 - number
                 end = block.offset(last) - block.start if last < len(block.lines) else len(block.raw)
-                parts.append(block.raw[start:end])
-        return b"".join(parts)
+                texts += block.lines[first:last]
+                parts.append(block.raw[block.offset(first) - block.start : end])
+                newline = block.encoding.newline
+        text = "".join(texts)
+        if BAD_MARK in text:
+            return b"".join(parts).removesuffix(newline)
+        return text.removesuffix("\n").removesuffix("\r")
 
 
 class EachLine:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,9 +19,9 @@ import polars as pl
 
 from mapreduce.dataflow.columns.batches import Batch, make_batch
 from mapreduce.dataflow.columns.frames import FRAME_BYTES
-from mapreduce.dataflow.context import Place, shorten
+from mapreduce.dataflow.context import shorten
 from mapreduce.dataflow.inputs.encoding import BAD_MARK, find_encoding
-from mapreduce.dataflow.readers.csv_lines import EachLine, Lines
+from mapreduce.dataflow.readers.csv_lines import EachLine, Lines, Spans
 from mapreduce.dataflow.readers.records import Frame, Records
 from mapreduce.dataflow.readers.text import LineBlock, TextReader
 from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord, refuse
@@ -32,6 +32,10 @@ FIELD_CHARS = 16 << 20  # of one field: a quote that is not closed would otherwi
 FIRST_BYTES = 4 << 10  # read at a time where only a file's first record is wanted: it is rarely longer
 EMPTY_BYTES = 1 << 20  # of empty lines before the first record, looked through at a time
 _OPEN = "a quote is still open at the end of the line"
+_WHOLE = (
+    "where fields may hold newlines, nobody knows where the next record begins, and such a one cannot be put aside "
+    "(max_bad): if none of this file does, say Csv(quoted_newlines=False), or --input-format csv:quoted_newlines=no"
+)
 
 
 class CsvReader:
@@ -59,8 +63,8 @@ class CsvReader:
 
     def __iter__(self) -> Iterator[Records]:
         for piece in self._split.pieces:
-            for table, rows, firsts in self._tables(piece):
-                yield Records(table.values(rows), firsts, _places(piece.path, firsts))
+            for table, rows, spans in self._tables(piece):
+                yield _records(piece.path, table.values(rows), spans)
 
     def columns(self) -> Iterator[Batch]:
         """Yield the records as columns of numbers and dicts (or lists)."""
@@ -76,8 +80,8 @@ class CsvReader:
             held: list[pl.DataFrame] = []
             start = 0
             # In blocks: as Python objects the text of a whole frame would take twenty times as much memory.
-            for table, rows, firsts in self._tables(piece):
-                offsets, at = firsts(), 0
+            for table, rows, spans in self._tables(piece):
+                offsets, at = spans.offsets(), 0
                 while at < len(rows):
                     if not held:
                         start = offsets[at]
@@ -90,16 +94,16 @@ class CsvReader:
             if held:
                 yield Frame(pl.concat(held, rechunk=True), (piece.path, start))
 
-    def _tables(self, piece: Piece) -> Iterator[tuple[_Table, list[list[str]], Callable[[], list[int]]]]:
-        """Yield rows of one piece, a block at a time: its table, the rows, and what gives their bytes."""
+    def _tables(self, piece: Piece) -> Iterator[tuple[_Table, list[list[str]], Spans]]:
+        """Yield rows of one piece, a block at a time: its table, the rows, and where they lie."""
         table = _Table(self._rules, piece.path, self._text.blocks_of(piece), numbered=piece.start == 0)
         if piece.start > 0:
             table.learn_from(self._first_record(piece), piece.start)
         while True:
-            rows, firsts = table.some()
+            rows, spans = table.some()
             if not rows:
                 break
-            yield table, rows, firsts
+            yield table, rows, spans
         if table.skipped:
             where = f", bytes {piece.start} to {piece.start + piece.size}" if piece.size < piece.file_size else ""
             self._warnings.append(
@@ -124,8 +128,8 @@ class CsvReader:
         return table
 
 
-def _places(path: str, firsts: Callable[[], list[int]]) -> Callable[[int], Place]:
-    return lambda i: (path, firsts()[i])
+def _records(path: str, values: list[Any], spans: Spans) -> Records:
+    return Records(values, spans.offsets, lambda i: (path, spans.offsets()[i]), spans.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,15 @@ class _Rules:
     aside: PutAside | None
     marks: bool
     skips: bool
+
+
+@dataclass(slots=True)
+class _Found:
+    """Rows that are records: the i-th lies in the lines from `starts[i]` up to `stops[i]`."""
+
+    rows: list[list[str]]
+    starts: list[int]
+    stops: list[int]
 
 
 class _Table:
@@ -206,17 +219,16 @@ class _Table:
         if table._first is not None and table._first < start:
             self._names, self._picked, self.width = table._names, table._picked, table.width
 
-    def some(self) -> tuple[list[list[str]], Callable[[], list[int]]]:
-        """Read on for about a block of lines. Gives the rows, none at the end, and what gives their bytes."""
-        rows: list[list[str]] = []
-        starts: list[int] = []
+    def some(self) -> tuple[list[list[str]], Spans]:
+        """Read on for about a block of lines. Gives the rows, none at the end, and where they lie."""
+        found = _Found([], [], [])
         more = True
-        while more and not rows:
+        while more and not found.rows:
             self._lines.forget_before(self._rows.line_num)
-            more = self._read(rows, starts)
-        return rows, self._lines.offsets(starts)
+            more = self._read(found)
+        return found.rows, self._lines.spans(found.starts, found.stops)
 
-    def _read(self, rows: list[list[str]], starts: list[int]) -> bool:
+    def _read(self, found: _Found) -> bool:
         """Read on up to the end of a block, or into the next where a record goes on. Gives False at the end of all."""
         reader, lines = self._rows, self._lines
         line = reader.line_num
@@ -236,7 +248,7 @@ class _Table:
                         break
             except csv.Error as error:
                 failed = str(error)
-        self._keep(parsed, [line, *stops], rows, starts)
+        self._keep(parsed, [line, *stops], found)
         if failed is not None:
             unparsed = self._unparsed(stops[-1] if stops else line, reader.line_num, failed)
             if not self._by_line or not self.width:
@@ -245,20 +257,22 @@ class _Table:
             return True
         return more
 
-    def _keep(self, parsed: list[list[str]], borders: list[int], rows: list[list[str]], starts: list[int]) -> None:
-        """Give `rows` those that are records. The i-th lies in the lines from one of the borders up to the next."""
+    def _keep(self, parsed: list[list[str]], borders: list[int], found: _Found) -> None:
+        """Add the rows that are records. The i-th lies in the lines from one of the borders up to the next."""
         if self._by_line and borders[-1] - borders[0] > len(parsed):
             long = next(i for i in range(len(parsed)) if borders[i + 1] > borders[i] + 1)
-            self._keep(parsed[:long], borders[: long + 1], rows, starts)
+            self._keep(parsed[:long], borders[: long + 1], found)
             raise self._unparsed(borders[long], borders[long + 1])
         if self.width and not self._rules.marks and set(map(len, parsed)) == {self.width}:
-            rows += parsed
-            starts += borders[:-1]
+            found.rows += parsed
+            found.starts += borders[:-1]
+            found.stops += borders[1:]
             return
         for i, row in enumerate(parsed):
             if row and self._is_record(row, borders[i], borders[i + 1]):
-                rows.append(row)
-                starts.append(borders[i])
+                found.rows.append(row)
+                found.starts.append(borders[i])
+                found.stops.append(borders[i + 1])
 
     def _is_record(self, row: list[str], line: int, stop: int) -> bool:
         """Whether a row is a record to be given: the header is none. Raises UnreadableRecord."""
@@ -283,7 +297,7 @@ class _Table:
         if self._rules.marks and any(BAD_MARK in field for field in row):
             raise self._unreadable(line, stop, "the file's first record holds bytes that are not in its encoding")
         self.width = len(row)
-        (self._first,) = self._lines.offsets([line])()
+        (self._first,) = self._lines.spans([line], [stop]).offsets()
         if not self._rules.format.header:
             return
         twice = next((name for name, times in Counter(row).items() if times > 1), None)
@@ -309,13 +323,16 @@ class _Table:
             why = f"{_OPEN}; if fields of this file hold newlines, leave quoted_newlines=False out"
         else:
             why = _why(message)
+        if not self._by_line:
+            why = f"{why}; {_WHOLE}"
         return self._unreadable(line, stop, why)
 
     def _unreadable(self, line: int, stop: int, why: str, kind: str = "no CSV") -> UnreadableRecord:
         """What is wrong with the record in the lines from one up to another."""
-        (offset,) = self._lines.offsets([line])()
+        span = self._lines.spans([line], [stop])
+        (offset,) = span.offsets()
         where = f"line {line + 1} (byte {offset})" if self._numbered else f"byte {offset}"
-        content = self._lines.raw(line, stop) if self._rules.aside is not None else None
+        content = span.content(0) if self._rules.aside is not None else None
         return UnreadableRecord(self._path, offset, f"{self._path}, {where}: {why}", kind=kind, content=content)
 
 

@@ -62,18 +62,20 @@ class LinesReader:
 class JsonLinesReader(LinesReader):
     """A JSON document on each line: the key is the line's byte offset. Lines of white space hold none.
 
-    With `nan` the numbers NaN, Infinity and -Infinity are read, which JSON does not have.
+    With `nan` the numbers NaN, Infinity and -Infinity are read, which JSON does not have, and as the latter those that
+    are too large for a float.
     """
 
     def __init__(self, split: Split, options: TaskOptions, aside: PutAside | None = None, *, nan: bool = False) -> None:
         super().__init__(split, options, aside)
-        self._decode = json.JSONDecoder(parse_constant=None if nan else _refuse_constant).decode
+        strict = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+        self._decode = (json.JSONDecoder() if nan else strict).decode
 
     def __iter__(self) -> Iterator[Records]:
         for block in self._text:
             documents = self._documents(block.lines)
             if documents is not None:
-                yield Records(documents, block.offsets, _places(block, range(len(documents))))
+                yield _records(block, documents, range(len(documents)))
                 continue
             kept: list[int] = []
             values: list[Any] = []
@@ -87,7 +89,7 @@ class JsonLinesReader(LinesReader):
                 else:
                     kept.append(i)
             if values:
-                yield Records(values, _firsts(block, kept), _places(block, kept))
+                yield _records(block, values, kept)
 
     def _documents(self, lines: list[str]) -> list[Any] | None:
         """The documents of these lines; None where a line is none, or empty."""
@@ -138,9 +140,13 @@ def _firsts(block: LineBlock, kept: Sequence[int]) -> Callable[[], list[int]]:
     return functools.cache(firsts)
 
 
-def _places(block: LineBlock, kept: Sequence[int]) -> Callable[[int], Place]:
-    """Give what knows path and offset of some lines of a block."""
-    return lambda i: (block.path, block.offset(kept[i]))
+def _records(block: LineBlock, documents: list[Any], kept: Sequence[int]) -> Records:
+    """The documents of some lines of a block."""
+
+    def place(i: int) -> Place:
+        return block.path, block.offset(kept[i])
+
+    return Records(documents, _firsts(block, kept), place, lambda i: block.lines[kept[i]])
 
 
 def of_lines(block: LineBlock) -> Records:
@@ -149,8 +155,19 @@ def of_lines(block: LineBlock) -> Records:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    msg = f"{name} is no number in JSON, and is read with JsonLines(nan=True)"
+    msg = f"{name} is no number in JSON, and is read with JsonLines(nan=True), or --input-format jsonl:nan=yes"
     raise ValueError(msg)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if number - number != 0.0:  # the quickest question
+        msg = (
+            f"{shorten(digits):.100} is too large for a float, and is read as infinite with JsonLines(nan=True), or "
+            "--input-format jsonl:nan=yes"
+        )
+        raise ValueError(msg)
+    return number
 
 
 def _is_deep(line: str) -> bool:

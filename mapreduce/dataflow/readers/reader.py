@@ -74,9 +74,9 @@ def reader_for(
     if isinstance(input_format, FixedLength):
         return FixedLengthReader(split, options, input_format, aside)
     if isinstance(input_format, Parquet):
-        return ParquetReader(split, input_format.columns)
+        return ParquetReader(split, input_format.columns, aside)
     if isinstance(input_format, Arrow):
-        return ArrowReader(split, input_format.columns)
+        return ArrowReader(split, input_format.columns, aside)
     if isinstance(input_format, RecordsFormat):
         return RecordsReader(split)
     return LinesReader(split, options, aside)

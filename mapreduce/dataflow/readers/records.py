@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mapreduce.dataflow.columns.batches import Batch, keys_list, ungroup, values_list
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 class Records:
     """Some records as the mapper gets them: `values`, and where it takes two arguments `firsts()`.
 
-    `place` gives the input path and offset of the i-th record, where records come from a file.
+    `place` gives the input path and offset of the i-th record, where records come from a file, and `content` the record
+    as it stands there, where that is text of which the value was made.
     """
 
     values: list[Any]
     firsts: Callable[[], Sequence[Any]]
     place: Callable[[int], Place] | None = None
+    content: Callable[[int], str | bytes] | None = None
 
     def key(self, i: int) -> Any:
         """The key of the i-th record."""
@@ -37,10 +39,11 @@ class Records:
 class Batches(Records):
     """Batches of records in place of records: each of `values` and `firsts()` is a list of them.
 
-    `member` gives the input path and offset of the j-th record of the i-th batch, as `place` that of its first.
+    `member` gives the records that the j-th record of the i-th batch came with, and its number among them; `place` is
+    that of a batch's first record.
     """
 
-    member: Callable[[int, int], Place] | None = None
+    member: Callable[[int, int], tuple[Records, int]] = field(kw_only=True)
 
     def key(self, i: int) -> Any:
         """The key of the i-th batch's first record."""
@@ -109,17 +112,17 @@ def _batches(batches: list[list[_Part]]) -> Batches:
     def firsts() -> list[Any]:
         return [[key for block, start, stop in parts for key in block.firsts()[start:stop]] for parts in batches]
 
-    def place(i: int) -> Place:
-        return member(i, 0)
-
-    def member(i: int, j: int) -> Place:
+    def member(i: int, j: int) -> tuple[Records, int]:
         for block, start, stop in batches[i]:
             if j < stop - start:
-                assert block.place is not None
-                return block.place(start + j)
+                return block, start + j
             j -= stop - start
         raise IndexError(j)
 
+    def place(i: int) -> Place:
+        block, at = member(i, 0)
+        assert block.place is not None
+        return block.place(at)
+
     values = [[value for block, start, stop in parts for value in block.values[start:stop]] for parts in batches]
-    known = batches[0][0][0].place is not None
-    return Batches(values, firsts, place if known else None, member if known else None)
+    return Batches(values, firsts, place if batches[0][0][0].place is not None else None, member=member)

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import functools
 import io
-import os
-import struct
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +23,18 @@ import xxhash
 
 from mapreduce.dataflow.columns.batches import Batch, Lane, common_lane, concat, with_lanes
 from mapreduce.dataflow.disk import DISK_ERRORS
-from mapreduce.dataflow.shuffle.block_index import FIRST_BYTES, BlockIndex, BlockRef, Slice
+from mapreduce.dataflow.shuffle.block_index import (
+    FIRST_BYTES,
+    HEADER,
+    TRAILER,
+    VERSION,
+    BlockIndex,
+    BlockRef,
+    Slice,
+    corrupt,
+    read_at,
+    read_index,
+)
 from mapreduce.dataflow.shuffle.ranges import encoded_at, rows_within
 from mapreduce.dataflow.shuffle.sizes import cut, slice_of
 from mapreduce.errors import CorruptBlockError, DiskFullError, InputLostError
@@ -45,9 +54,6 @@ __all__ = [
     "read_index",
 ]
 
-HEADER = b"MRBLOCKS"
-VERSION = 1
-TRAILER = struct.Struct("<QQII8s")  # length of the index, its xxh3_64, the version, 0, the magic again
 WORTH_COMPRESSING = 0.9  # LZ4 costs 70 ns a record: below a tenth saved, the disk is cheaper
 LEFT_ALONE_BLOCKS = 15  # written as they are after an incompressible one: to try every 16th again costs little
 DIGEST_BYTES = 8
@@ -213,34 +219,6 @@ class BlockFileWriter:
         return data
 
 
-def read_index(path: str | Path) -> BlockIndex:
-    """Read the index of a block file.
-
-    Raises CorruptBlockError, which names file and byte range, and FileNotFoundError.
-    """
-    with Path(path).open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size < len(HEADER) + TRAILER.size:
-            raise _corrupt(path, 0, size, "is too short for a block file")
-        header = _read_at(file, path, 0, len(HEADER))
-        trailer = _read_at(file, path, size - TRAILER.size, TRAILER.size)
-        length, checksum, version, zeros, magic = TRAILER.unpack(trailer)
-        if header != HEADER:
-            raise _corrupt(path, 0, len(HEADER), "is not the beginning of a block file")
-        if magic != HEADER or zeros != 0:
-            raise _corrupt(path, size - TRAILER.size, TRAILER.size, "is not the end of a block file: it was cut off")
-        if version != VERSION:
-            why = f"says version {version} of the format, this engine reads {VERSION}"
-            raise _corrupt(path, size - TRAILER.size, TRAILER.size, why)
-        start = size - TRAILER.size - length
-        if start < len(HEADER):
-            raise _corrupt(path, size - TRAILER.size, TRAILER.size, "gives the index a length beyond the file's")
-        data = _read_at(file, path, start, length)
-    if xxhash.xxh3_64_intdigest(data) != checksum:
-        raise _corrupt(path, start, length, "is not the index that was written (its checksum differs)")
-    return _parse_index(str(path), size, start, data)
-
-
 def open_slice(
     path: str | Path, partition: int, producer: AttemptId | None = None, *, low: bytes = b"", high: bytes = b""
 ) -> Slice:
@@ -263,7 +241,7 @@ def read_blocks(part: Slice) -> Generator[Batch]:
     try:
         with Path(part.path).open("rb") as file:
             for ref in part.blocks:
-                data = _read_at(file, part.path, ref.offset, ref.length)
+                data = read_at(file, part.path, ref.offset, ref.length)
                 yield _within(part, _from_ipc(part, ref, data))
     except (CorruptBlockError, OSError) as error:
         _fail_read(part.producer, error)
@@ -291,18 +269,6 @@ def _fail_read(producer: AttemptId | None, error: Exception) -> NoReturn:
     raise InputLostError(producer, str(error)) from error
 
 
-def _corrupt(path: str | Path, offset: int, length: int, why: str) -> CorruptBlockError:
-    return CorruptBlockError(f"{path}: bytes {offset} to {offset + length}: {why}")
-
-
-def _read_at(file: io.BufferedReader, path: str | Path, offset: int, length: int) -> bytes:
-    file.seek(offset)
-    data = file.read(length)
-    if len(data) != length:
-        raise _corrupt(path, offset, length, f"only {len(data)} of {length} bytes are there: the file was cut off")
-    return data
-
-
 def _to_ipc(frame: pl.DataFrame, *, compress: bool) -> memoryview:
     """One record batch as an Arrow IPC stream.
 
@@ -318,35 +284,15 @@ def _to_ipc(frame: pl.DataFrame, *, compress: bool) -> memoryview:
 
 def _from_ipc(part: Slice, ref: BlockRef, data: bytes) -> Batch:
     if xxhash.xxh3_64_intdigest(data) != ref.checksum:
-        raise _corrupt(part.path, ref.offset, ref.length, "is not the block that was written (its checksum differs)")
+        raise corrupt(part.path, ref.offset, ref.length, "is not the block that was written (its checksum differs)")
     try:
         frame = pl.read_ipc_stream(io.BytesIO(data))
     except pl.exceptions.PolarsError as error:
-        raise _corrupt(part.path, ref.offset, ref.length, f"is not an Arrow stream: {error}") from error
+        raise corrupt(part.path, ref.offset, ref.length, f"is not an Arrow stream: {error}") from error
     batch = Batch(frame, ref.key_lane, ref.value_lane, part.grouped)
     if frame.columns != ["key", "value"] or batch.records() != ref.records:
-        raise _corrupt(part.path, ref.offset, ref.length, "does not hold what the index says")
+        raise corrupt(part.path, ref.offset, ref.length, "does not hold what the index says")
     return with_lanes(batch, part.key_lane, part.value_lane)
-
-
-def _parse_index(path: str, size: int, end: int, data: bytes) -> BlockIndex:
-    """Build the index from its msgpack form; `end` is where the blocks must end, in bytes of the file."""
-    try:
-        key_lane, value_lane, grouped, partitions = msgpack.unpackb(data)
-        offset = len(HEADER)
-        parsed: list[tuple[BlockRef, ...]] = []
-        for blocks in partitions:
-            refs: list[BlockRef] = []
-            for length, raw, records, checksum, key, value, *first in blocks:
-                refs.append(BlockRef(offset, length, raw, records, checksum, Lane(key), Lane(value), *first))
-                offset += length
-            parsed.append(tuple(refs))
-        index = BlockIndex(path, size, Lane(key_lane), Lane(value_lane), bool(grouped), tuple(parsed))
-    except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
-        raise _corrupt(path, end, len(data), f"holds no index that this engine reads: {error}") from error
-    if offset != end:
-        raise _corrupt(path, len(HEADER), end - len(HEADER), "is not as long as the blocks in the index")
-    return index
 
 
 def _packed(ref: BlockRef) -> list[object]:

@@ -64,8 +64,8 @@ def _check_unchanged(store: Store, piece: Piece) -> Facts:
             else "it was written again"
         )
         raise InputChangedError(
-            f"the input {piece.path} changed since the job was planned: {what}. Run the job again when nothing "
-            "writes to its inputs."
+            f"the input {piece.path} changed since the job was planned: {what}.",
+            "Run the job again when nothing writes to its inputs.",
         )
     return facts
 

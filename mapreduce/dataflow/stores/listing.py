@@ -11,7 +11,7 @@ import fnmatch
 import glob
 from collections.abc import Iterator, Sequence
 
-from mapreduce.dataflow.manifest.file import MANIFEST, PART, TEMPORARY, Manifest, parse_manifest
+from mapreduce.dataflow.manifest.file import MANIFEST, PART, TEMPORARY, Manifest, is_foreign, parse_manifest
 from mapreduce.dataflow.stores.drivers import store_of
 from mapreduce.dataflow.stores.store import Facts, Store
 from mapreduce.errors import InputError
@@ -108,6 +108,8 @@ def _formers(store: Store, base: str, urls: Sequence[str], *, typed: bool) -> di
             data = store.read_small(url)
             if data is None:
                 raise InputError(f"{url} was removed while it was being read")
+            if is_foreign(data):
+                continue
             found[folder] = parse_manifest(folder, data)
             if typed and found[folder].format != "records":
                 raise InputError(

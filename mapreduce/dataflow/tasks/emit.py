@@ -17,7 +17,7 @@ from mapreduce.dataflow.columns.batches import Batch, make_batch
 from mapreduce.dataflow.columns.keys import PLAIN_KEYS, normalise_key
 from mapreduce.dataflow.columns.values import SCALARS, Encoded, encode_value
 from mapreduce.dataflow.context import Site, kind_of, shorten
-from mapreduce.errors import KeyTypeError, RecordError, SecondPassError, ValueTypeError
+from mapreduce.errors import KeyTypeError, RecordError, SecondPassError, UnwritableResult, ValueTypeError
 from mapreduce.plan import Limits
 
 V = TypeVar("V")
@@ -178,6 +178,9 @@ class Emitter:
         self._size = 0
         try:
             self._sink(batch)
+        except UnwritableResult:
+            self._site.blame(self._name)
+            raise
         except Exception:
             self._site.spare_user()  # unless a user's function under it has been blamed
             raise

@@ -9,7 +9,14 @@ from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.disk import DISK_ERRORS
 from mapreduce.dataflow.readers.unreadable import UnreadableRecord
 from mapreduce.dataflow.tasks.setup import TaskSetup
-from mapreduce.errors import DiskFullError, InputLostError, MapReduceError, RecordError, StoreUnavailable
+from mapreduce.errors import (
+    DiskFullError,
+    InputLostError,
+    MapReduceError,
+    RecordError,
+    StoreUnavailable,
+    UnwritableResult,
+)
 from mapreduce.max_bad import TooManyBad
 from mapreduce.plan import Failure, FailureKind
 from mapreduce.tracebacks import raised_by_user, user_traceback
@@ -32,7 +39,7 @@ def failure_of(exc: BaseException, setup: TaskSetup) -> Failure:
         function=site.function,
         path=path,
         offset=offset,
-        key=site.key,
+        key=exc.key if isinstance(exc, UnwritableResult) else site.key,
         record=site.record,
         task=str(setup.attempt.task),
         producer=exc.producer if isinstance(exc, InputLostError) else None,

@@ -19,6 +19,7 @@ from mapreduce.dataflow.columns.frames import FRAME_BYTES, batches_of, exact_col
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.shuffle.sizes import Sizes, row_sizes
 from mapreduce.dataflow.tasks.cogroup import Groups, LargeGroup, Side, Stream
+from mapreduce.errors import UnwritableResult
 
 Column = tuple[Sizes, pl.Series]  # of one side: how many values each key has, and the values
 
@@ -99,7 +100,11 @@ class FrameLoop:
 
     def _emit(self, batch: Batch) -> None:
         self.emitted += batch.rows()
-        self._sink(batch)
+        try:
+            self._sink(batch)
+        except UnwritableResult:
+            self._site.blame(self._call.title)
+            raise
 
     def _called(self, keys: pl.Series, frames: list[pl.DataFrame]) -> Iterator[Batch]:
         try:

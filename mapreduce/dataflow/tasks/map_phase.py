@@ -94,7 +94,7 @@ def _broadcast_table(setup: TaskSetup, *, careful: bool) -> Table:
         loading = TaskSetup(setup.job, AttemptId(task, 1), setup.scratch, setup.previous, site=setup.site)
         watch_table(setup, loading)
         context = loading.context()
-        aside = AsideInMemory.of(loading) if careful else None
+        aside = AsideInMemory.of(loading, setup.broadcast) if careful else None
         care = Care(loading, context, aside) if careful else None
         source = make_source(loading, setup.broadcast, setup.broadcast_parts(), care.reading if care else None)
         collected = Collected()

@@ -18,7 +18,7 @@ from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.readers.records import Frame, Records
 from mapreduce.dataflow.tasks.emit import Emitter, weight
 from mapreduce.dataflow.tasks.sinks import Sink
-from mapreduce.errors import KeyTypeError
+from mapreduce.errors import KeyTypeError, UnwritableResult
 from mapreduce.plan import Limits
 
 FEW_KEYS = 2048  # keys that are left over from a block are kept for the next only if they are few, and small
@@ -195,6 +195,9 @@ class FramesLoop:
     def _add(self, batch: Batch) -> None:
         try:
             self._sink.add(batch)
+        except UnwritableResult:
+            self._site.blame(self._call.title)
+            raise
         except Exception:
             self._site.spare_user()  # unless a user's function under it has been blamed
             raise

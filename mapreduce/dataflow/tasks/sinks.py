@@ -7,7 +7,7 @@ aborted, which removes what it wrote.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import polars as pl
 import xxhash
 
-from mapreduce.dataflow.columns.batches import Batch, Lane, holds_pickles, key_series
+from mapreduce.dataflow.columns.batches import Batch, Lane, holds_pickles, key_series, keys_list, ungroup
 from mapreduce.dataflow.columns.values import encode_value
-from mapreduce.dataflow.context import Site
+from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.manifest.attempts import deliver, forget, private_folder
 from mapreduce.dataflow.outputs.files import Writing
 from mapreduce.dataflow.outputs.parts import PartWriter
@@ -25,6 +25,7 @@ from mapreduce.dataflow.shuffle.block_file import DIGEST_BYTES, BlockFileWriter
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
 from mapreduce.dataflow.tasks.fold import Fold, Partials
 from mapreduce.dataflow.tasks.named_outputs import NamedOutputs
+from mapreduce.errors import UnwritableResult, ValueTypeError
 from mapreduce.file_names import attempt_output_name, part_file_name, run_file_name
 from mapreduce.plan import AttemptId, PartInfo, TaskOptions
 
@@ -162,6 +163,7 @@ class PartSink:
         self, attempt: AttemptId, scratch: Path, options: TaskOptions, *, keys: bool = True, site: Site | None = None
     ) -> None:
         self._pickled = False
+        self._keys = keys
         self._output: PartWriter | None = None
         self._blocks: BlockFileWriter | None = None
         self.outputs: NamedOutputs | None = None
@@ -183,7 +185,10 @@ class PartSink:
         """Take rows, in the order in which they shall lie in the part."""
         self._pickled = self._pickled or holds_pickles(batch.frame["value"], batch.value_lane)
         if self._output is not None:
-            self._output.write_batch(batch)
+            try:
+                self._output.write_batch(batch)
+            except ValueTypeError as error:
+                raise UnwritableResult(str(error), self._culprit(ungroup(batch))) from error
         elif self._blocks is not None:
             self._blocks.write(0, batch)
 
@@ -195,6 +200,22 @@ class PartSink:
         """Raise ValueTypeError for records that cannot be written to an output part, and write nothing."""
         if self._output is not None:
             self._output.check(batch)
+
+    def _culprit(self, batch: Batch) -> str | None:
+        """The key of the first record that cannot be written, None where there are none, or where no record is one."""
+        start, stop = 0, batch.rows()
+        while self._keys and start < stop:
+            middle = start + max((stop - start) // 2, 1)
+            part = replace(batch, frame=batch.frame.slice(start, middle - start))
+            try:
+                self.check(part)
+            except ValueTypeError:
+                if part.rows() == 1:
+                    return shorten(keys_list(part.frame["key"], part.key_lane)[0])
+                stop = middle
+            else:
+                start = middle
+        return None
 
     def finish(self) -> Written:
         """Close the part; an output part is on the disk then, or in the store."""

@@ -11,7 +11,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from mapreduce.dataflow.bad.care import Care, with_care
 from mapreduce.dataflow.bad.folder import GrantedBad, bad_facts
@@ -63,7 +63,7 @@ def run_map(setup: TaskSetup, split: Split | None, parts: Sequence[Slice] = ()) 
 
 def _run_map(setup: TaskSetup, split: Split | None, parts: Sequence[Slice], *, careful: bool) -> Done:
     context = setup.context()
-    care = Care.of(setup, context) if careful else None
+    care = Care.of(setup, context, split) if careful else None
     plan = input_of(setup, split)
     source = make_source(setup, split, parts, care.reading if care else None)
     sink = make_sink(setup, context, plan, careful=careful)
@@ -129,11 +129,7 @@ def run_commit(setup: TaskSetup, sources: Sequence[CommitSource], bad: Sequence[
             msg = f"{source.attempt} was granted without a part"
             raise MapReduceError(msg)
         granted.append(Granted(source.attempt, source.done.part, source.done.outputs))
-    facts = {
-        "job": options.job,
-        "committed": datetime.now(UTC).isoformat(timespec="seconds"),
-        "attempts": {str(one.attempt.task): one.attempt.number for one in granted},
-    }
+    facts: dict[str, Any] = {"job": options.job, "committed": datetime.now(UTC).isoformat(timespec="seconds")}
     if options.origin:
         facts["origin"] = dict(options.origin)
     aside = [GrantedBad(one.attempt, sum(one.done.bad.values())) for one in bad]
