@@ -13,8 +13,8 @@ class Budget:
     Attributes: `left_s`, and `left_out`, the checks that were not made, in words.
     """
 
-    def __init__(self, seconds: float = BUDGET_S) -> None:
-        self.left_s = seconds
+    def __init__(self) -> None:
+        self.left_s = BUDGET_S
         self.left_out: list[str] = []
 
     def spend(self, seconds: float) -> None:

@@ -26,6 +26,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from mapreduce.project import is_engine_file, is_library_file
+from mapreduce.syntax import tree_of
 
 MOST_LINES = 4  # shown of a finding
 MOST_FUNCTIONS = 500  # looked at from one function: no job by hand has more, and a loop of references must end
@@ -156,7 +157,7 @@ def _written(thing: Any) -> _Written | None:
     if is_library_file(path) or is_engine_file(path):
         return None
     try:
-        tree = ast.parse(textwrap.dedent("".join(lines)))
+        tree = tree_of(textwrap.dedent("".join(lines)))
     except SyntaxError:  # a lambda in the middle of an expression
         return None
     module = inspect.getmodule(thing)

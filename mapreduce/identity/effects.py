@@ -18,6 +18,7 @@ from typing import Any
 
 from mapreduce.identity.code import references
 from mapreduce.identity.owner import owner_of
+from mapreduce.syntax import tree_of
 
 _QUIET_BUILTINS = frozenset(
     {abs, all, any, bin, bool, bytearray, bytes, chr, classmethod, complex, dict, divmod, enumerate, float, frozenset}
@@ -50,7 +51,7 @@ def effects(source: bytes, path: str, names: dict[str, Any]) -> types.CodeType |
     `names` are its globals as they are afterwards, by which is told what is called. A function or class counts whole
     where its decorators or bases may do something with it. Raises SyntaxError and ValueError.
     """
-    tree = ast.parse(source)
+    tree = tree_of(source)
     body = list(_Reader(names).loud(tree.body))
     if not body:
         return None

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mapreduce.errors import PackagingError
 from mapreduce.project import RESERVED, Module, find_module, root_and_name
+from mapreduce.syntax import tree_of
 
 PARSED = 1000  # sources whose imports are remembered: a program that runs a job again and again has its project there
 MODULES = 5000  # that travel: far more than a project has, so beyond it a folder was taken for a package by mistake
@@ -153,7 +154,7 @@ def _refuse_rival(name: str, importer: Module) -> None:
 @functools.lru_cache(maxsize=PARSED)
 def _imports(source: bytes, name: str, is_package: bool) -> tuple[_Import, ...]:
     try:
-        tree = ast.parse(source)
+        tree = tree_of(source)
     except SyntaxError:
         return ()  # imported lazily, if ever: then it raises there, as it would here
     package = name if is_package else name.rpartition(".")[0]

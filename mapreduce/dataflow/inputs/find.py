@@ -134,10 +134,15 @@ def _paths_of(argument: str, *, typed: bool) -> Iterator[str]:
         raise InputError(f"no such input: {argument} ({path}){hint}")
     # Of the argument as given: the current folder's own name may hold wildcards.
     found = glob.glob(argument, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute patterns
-    matches = [os.path.abspath(match) for match in found if _is_meant(argument, match)]  # noqa: PTH100 - as above
+    matches = [os.path.abspath(match) for match in found if _is_meant(argument, match) and _is_there(match)]  # noqa: PTH100 - as above
     if not matches:
         raise InputError(f"no input matches {argument} ({path})")
     yield from sorted((path for match in matches for path in _below(match, typed=typed)), key=os.fsencode)
+
+
+def _is_there(match: str) -> bool:
+    """Tell whether a match is what it says: older Pythons let `FILE/**` match "FILE/"."""
+    return not match.endswith(os.sep) or Path(match).is_dir()
 
 
 def _is_meant(pattern: str, match: str) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mapreduce.dataflow.inputs.find import find_inputs
@@ -49,6 +49,7 @@ GLOB = st.lists(st.sampled_from(["*", "?", "a*", "[ab]", "_*", ".*", "*b", "**",
 
 
 @given(NAMES, GLOB.map("/".join))
+@example(["b"], "b/**")
 @settings(max_examples=100, deadline=None)
 def test_globs_are_those_of_local_files(names, pattern):
     """What a glob finds among local files it finds among objects of the same names."""
