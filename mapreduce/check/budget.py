@@ -13,8 +13,9 @@ class Budget:
     Attributes: `left_s`, and `left_out`, the checks that were not made, in words.
     """
 
-    def __init__(self) -> None:
-        self.left_s = BUDGET_S
+    def __init__(self, seconds: float | None = None) -> None:
+        """Begin with so many seconds, by default with BUDGET_S."""
+        self.left_s = BUDGET_S if seconds is None else seconds
         self.left_out: list[str] = []
 
     def spend(self, seconds: float) -> None:
