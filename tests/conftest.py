@@ -1,7 +1,6 @@
-"""What holds for all tests: failed jobs are kept in a folder of the test run, not at home; commands; S3."""
+"""What holds for all tests: failed jobs are kept in a folder of the test run, not at home; and S3."""
 
 import pytest
-from commands import close_servers
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -11,13 +10,6 @@ def state_home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder))
         yield folder
-
-
-@pytest.fixture(scope="session", autouse=True)
-def command_servers():
-    """What starts the commands of tests ends with the last of them."""
-    yield
-    close_servers()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from pages import BLOCK, NAME, ROOT, console, readme_before_demos, shell
+from pages import BLOCK, NAME, ROOT, readme_before_demos, shell
 
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -19,7 +19,7 @@ def check_console(text, folder):
     """Run each command of a block, and compare what it prints with what stands below it."""
     for part in text.split("$ ")[1:]:
         command, _, expected = part.partition("\n")
-        assert console(command, folder) == expected, command
+        assert shell(command, folder) == expected, command
 
 
 @pytest.mark.parametrize("page", ["writing-jobs.md", "formats.md", "finding-errors.md"])

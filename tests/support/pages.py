@@ -6,12 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from commands import run_text
-
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 120
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PLAIN = re.compile(r"mapreduce( [\w@.,:/=+-]+)+")  # no quotes, variables, globs, pipes or files
 NAME = re.compile(r"# (\w+\.py)\n")
 
 
@@ -28,16 +25,6 @@ def shell(command, folder, **variables):
         timeout=TIMEOUT_S,
         check=False,
     )
-    assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
-def console(command, folder, **variables):
-    """The same for a line of a page; `mapreduce` with plain arguments, where a shell has nothing to do, without one."""
-    if not PLAIN.fullmatch(command):
-        return shell(command, folder, **variables)
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MAPREDUCE"))}
-    done = run_text(*command.split()[1:], cwd=folder, env=env | variables, timeout=TIMEOUT_S)
     assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -70,5 +57,5 @@ def run_blocks(text, folder, **variables):
             if variable:
                 variables.setdefault(variable[1], shell(f'printf %s "{variable[2]}"', folder))
             else:
-                ran.append((command, console(command, folder, **variables), shown))
+                ran.append((command, shell(command, folder, **variables), shown))
     return ran
