@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -92,7 +93,11 @@ class CarefulMapLoop(MapLoop):
         return partial(self._take_value_list, values)
 
     def _take_pairs(self, pairs: list[Any]) -> None:
-        self._emitter.take(iter(pairs))
+        rest = iter(pairs)
+        if self._tallied is None or not self._tallied.is_open:
+            self._emitter.take(rest)
+        elif left := self._tallied.take(rest):
+            self._end_tally(chain(left, rest))
 
     def _take_value_list(self, values: list[Any]) -> None:
         self._emitter.take_values(iter(values))

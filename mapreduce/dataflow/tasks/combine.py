@@ -6,7 +6,8 @@ only, or with frames the keys of its frame only: another would be in the wrong p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 from mapreduce.calls import Call, in_role
@@ -14,6 +15,7 @@ from mapreduce.dataflow.columns.batches import Batch, Lane, concat, encode_keys,
 from mapreduce.dataflow.columns.frames import FRAME_BYTES, batches_of, frame_of
 from mapreduce.dataflow.columns.keys import encode_key, normalise_key
 from mapreduce.dataflow.columns.segments import by_hash, chunks
+from mapreduce.dataflow.columns.tally import Tallied
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.shuffle.sizes import cut, slice_of
 from mapreduce.dataflow.tasks.emit import CHUNK_RECORDS, Emitter, Values
@@ -42,11 +44,20 @@ class Combiner:
         part = by_hash(batch)
         if part.values.len() > ALWAYS_COMBINED and WORTH_COMBINING * part.keys.len() > part.values.len():
             return batch
+        return self._combined(chunks(part))
+
+    def combine_tallied(self, pairs: Tallied) -> Batch:
+        """Give tallied pairs combined."""
+        groups = [repeat(pairs.value, times) for times in pairs.times]
+        rows = range(0, len(groups), CHUNK_RECORDS)
+        return self._combined((pairs.keys[at : at + CHUNK_RECORDS], groups[at : at + CHUNK_RECORDS]) for at in rows)
+
+    def _combined(self, groups: Iterable[tuple[list[Any], Sequence[Iterable[Any]]]]) -> Batch:
         made: list[Batch] = []
         out_keys: list[Any] = []
         out_values: list[Any] = []
-        for keys, groups in chunks(part):
-            self._combine(keys, groups, out_keys, out_values)
+        for keys, values in groups:
+            self._combine(keys, values, out_keys, out_values)
             if len(out_keys) >= CHUNK_RECORDS:
                 made.append(make_batch(out_keys, out_values))
                 out_keys, out_values = [], []
@@ -54,7 +65,9 @@ class Combiner:
             made.append(make_batch(out_keys, out_values))
         return concat(made)
 
-    def _combine(self, keys: list[Any], groups: list[Any], out_keys: list[Any], out_values: list[Any]) -> None:
+    def _combine(
+        self, keys: list[Any], groups: Sequence[Iterable[Any]], out_keys: list[Any], out_values: list[Any]
+    ) -> None:
         function, emitter = self._function, self._emitter
         results = None if self._call.is_generator else emitter.results
         for key, values in zip(keys, groups, strict=True):

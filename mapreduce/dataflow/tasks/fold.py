@@ -14,9 +14,19 @@ from typing import Any, NoReturn
 import numpy as np
 import polars as pl
 
-from mapreduce.aggregators import Aggregator, BuiltIn, Count, Several
-from mapreduce.dataflow.columns.batches import Batch, Lane, concat, keys_list, ungroup, value_series, values_list
+from mapreduce.aggregators import Aggregator, BuiltIn, Count, Several, Sum
+from mapreduce.dataflow.columns.batches import (
+    Batch,
+    Lane,
+    concat,
+    key_series,
+    keys_list,
+    ungroup,
+    value_series,
+    values_list,
+)
 from mapreduce.dataflow.columns.segments import Segments, by_hash, by_neighbours
+from mapreduce.dataflow.columns.tally import PLAIN_VALUES, Tallied
 from mapreduce.dataflow.columns.values import encode_value
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.tasks.kernels import BY_METHODS, KERNELS, Column, Kernel, fields_of
@@ -26,6 +36,7 @@ from mapreduce.several import Fields, Together, on_stream
 from mapreduce.tracebacks import raised_by_user
 
 PARTIAL_BYTES = 4  # the sort buffer over this: what partials may hold beside it
+_EXACT: frozenset[type] = frozenset({int, bool})  # of these n times a value is the sum of n of them
 
 
 class Fold:
@@ -84,6 +95,20 @@ class Fold:
         """Count equal keys, without any values: only for a fold where `counts_only` holds."""
         counted = keys.alias("key").value_counts(name="value")
         return Batch(counted.with_columns(pl.col("value").cast(pl.Int64)), lane, Lane.INT)
+
+    @property
+    def tallied_kinds(self) -> frozenset[type]:
+        """Types of values of which `create_tallied` takes pairs: the states must be those of the values one by one."""
+        if self.counts_only:
+            return PLAIN_VALUES
+        return _EXACT if self._kernel is KERNELS[Sum] else frozenset()
+
+    def create_tallied(self, pairs: Tallied) -> Batch:
+        """Fold tallied pairs into states: one row a key. The value must be of one of the `tallied_kinds`."""
+        keys, key_lane = key_series(pairs.keys)
+        times = pairs.times if self.counts_only else [pairs.value * times for times in pairs.times]
+        states, lane = value_series(times)
+        return Batch(pl.DataFrame([keys, states]), key_lane, lane)
 
     def states(self, part: Segments) -> Column:
         """The state of each segment of values."""

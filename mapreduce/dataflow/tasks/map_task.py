@@ -18,6 +18,7 @@ from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.readers.records import Frame, Records
 from mapreduce.dataflow.tasks.emit import Emitter, weight
 from mapreduce.dataflow.tasks.sinks import Sink
+from mapreduce.dataflow.tasks.tallying import tallying
 from mapreduce.errors import KeyTypeError, UnwritableResult
 from mapreduce.plan import Limits
 
@@ -37,8 +38,9 @@ class MapLoop:
         self._keys: list[Any] = []
         self._most_keys = limits.flush_records
         self._key_records = 0
-        self._loop: Callable[[tuple[Iterable[Any], ...]], None] = {
-            "mapper": self._pairs,
+        self._tallied = tallying(call, sink, self._emitter, site, limits)
+        self._loop: Callable[[tuple[Iterator[Any], ...]], None] = {
+            "mapper": self._pairs if self._tallied is None else self._tallied_pairs,
             "keys": self._generated_keys if call.is_generator else self._returned_keys,
             "records": self._values,
         }[call.role]
@@ -46,7 +48,7 @@ class MapLoop:
     @property
     def emitted(self) -> int:
         """How many pairs, keys or values have been taken."""
-        return self._emitter.records + self._key_records
+        return self._emitter.records + self._key_records + (self._tallied.pairs if self._tallied is not None else 0)
 
     def run(self, records: Records) -> None:
         """Call the mapper with each record. What it raises passes through, with the site filled in."""
@@ -54,7 +56,7 @@ class MapLoop:
         site, place, total = self._site, records.place, len(records.values)
         if place is not None:
             site.place = lambda: place(max(total - length_hint(pending) - 1, 0))
-        arguments = (pending,) if self._call.positional == 1 else (records.firsts(), pending)
+        arguments = (pending,) if self._call.positional == 1 else (iter(records.firsts()), pending)
         try:
             self._loop(arguments)
         except KeyboardInterrupt:
@@ -66,6 +68,7 @@ class MapLoop:
     def finish(self, finish: Callable[[], Any] | None) -> None:
         """Call the mapper's `finish`, if it has one, and hand on what is left."""
         self._site.place = None
+        self._end_tally(())
         if finish is not None:
             try:
                 self._finish(finish)
@@ -84,23 +87,40 @@ class MapLoop:
         else:
             self._emitter.take_values(results)
 
-    def _results(self, arguments: tuple[Iterable[Any], ...]) -> Iterator[Any]:
+    def _results(self, arguments: tuple[Iterator[Any], ...]) -> Iterator[Any]:
         """All that the mapper emits for the records, as one iterator that runs in C where the mapper generates."""
         if self._call.is_generator:
             return chain.from_iterable(map(self._function, *arguments))
         return chain.from_iterable(self._emitter.called(self._function, zip(*arguments, strict=False)))
 
-    def _pairs(self, arguments: tuple[Iterable[Any], ...]) -> None:
+    def _pairs(self, arguments: tuple[Iterator[Any], ...]) -> None:
         self._emitter.take(self._results(arguments))
 
-    def _values(self, arguments: tuple[Iterable[Any], ...]) -> None:
+    def _tallied_pairs(self, arguments: tuple[Iterator[Any], ...]) -> None:
+        """Count equal pairs as long as that pays; what then is left becomes columns."""
+        tallied = self._tallied
+        assert tallied is not None
+        calls: Iterable[Iterator[Any]]
+        calls = (self._results(arguments),) if tallied.across_calls else map(self._function, *arguments)
+        for pairs in calls:
+            if left := tallied.take(pairs):
+                self._end_tally(chain(left, pairs, self._results(arguments)))
+                return
+
+    def _end_tally(self, rest: Iterable[Any]) -> None:
+        """Hand on what was counted, and make columns of the rest and of all that follows."""
+        if self._tallied is not None and self._tallied.is_open:
+            self._loop = self._pairs
+            self._emitter.take(chain(self._tallied.end(), rest))
+
+    def _values(self, arguments: tuple[Iterator[Any], ...]) -> None:
         self._emitter.take_values(self._results(arguments))
 
-    def _generated_keys(self, arguments: tuple[Iterable[Any], ...]) -> None:
+    def _generated_keys(self, arguments: tuple[Iterator[Any], ...]) -> None:
         self._take_keys(self._results(arguments))
         self._end_block()
 
-    def _returned_keys(self, arguments: tuple[Iterable[Any], ...]) -> None:
+    def _returned_keys(self, arguments: tuple[Iterator[Any], ...]) -> None:
         """Take whole results, each before the next call: no step of Python for a key."""
         for found in self._emitter.called(self._function, zip(*arguments, strict=False)):
             if type(found) is list:

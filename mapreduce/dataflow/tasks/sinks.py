@@ -16,6 +16,7 @@ import polars as pl
 import xxhash
 
 from mapreduce.dataflow.columns.batches import Batch, Lane, holds_pickles, key_series, keys_list, ungroup
+from mapreduce.dataflow.columns.tally import PLAIN_VALUES, Tallied
 from mapreduce.dataflow.columns.values import encode_value
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.manifest.attempts import deliver, forget, private_folder
@@ -23,6 +24,7 @@ from mapreduce.dataflow.outputs.files import Writing
 from mapreduce.dataflow.outputs.parts import PartWriter
 from mapreduce.dataflow.shuffle.block_file import DIGEST_BYTES, BlockFileWriter
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
+from mapreduce.dataflow.tasks.combine import Combiner
 from mapreduce.dataflow.tasks.fold import Fold, Partials
 from mapreduce.dataflow.tasks.named_outputs import NamedOutputs
 from mapreduce.errors import UnwritableResult, ValueTypeError
@@ -108,6 +110,12 @@ class ShuffleSink:
             first = fold.create if fold else self._collapse
             self._partials = Partials(first, self._collapse, self._into_buffer, options.limits)
         self._take: Callable[[Batch], None] = self._partials.add if self._partials else self._into_buffer
+        self._collapse_tallied: Callable[[Tallied], Batch] | None = None
+        self.tallied_kinds: frozenset[type] = frozenset()  # types of values of which pairs may come tallied
+        if fold is not None:
+            self._collapse_tallied, self.tallied_kinds = fold.create_tallied, fold.tallied_kinds
+        elif isinstance(combiner, Combiner):
+            self._collapse_tallied, self.tallied_kinds = combiner.combine_tallied, PLAIN_VALUES
         self._last = False  # whether all that is still to come is one batch
         self._finished = False
 
@@ -122,6 +130,12 @@ class ShuffleSink:
             self._partials.add_collapsed(self._fold.count_keys(column, lane))
         else:
             self._take(keys_alone(column, lane))
+
+    def add_tallied(self, pairs: Tallied) -> None:
+        """Take tallied pairs, whose value is of one of the `tallied_kinds`, in place of the pairs themselves."""
+        assert self._partials is not None
+        assert self._collapse_tallied is not None, "pairs were tallied that nothing collapses"
+        self._partials.add_collapsed(self._collapse_tallied(pairs))
 
     def finish(self) -> Written:
         """Write the last run."""

@@ -1,0 +1,183 @@
+"""Jobs whose mappers are proven to yield one value: that their pairs are counted, and that nobody can tell."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from inline_run import Run
+
+from mapreduce import Count, Job, Max, Sum
+from mapreduce.dataflow.tasks.sinks import ShuffleSink
+from mapreduce.errors import JobFailed
+from mapreduce.plan import Limits
+
+LIMITS = Limits(flush_records=40, sort_buffer=3000, block=300)
+
+
+def ones(line):
+    for word in line.split():
+        yield word, 1
+
+
+def ones_unproven(line):
+    for word in line.split():
+        pair = word, 1
+        yield pair
+
+
+def lines(line):
+    for word in line.split():
+        yield word, line
+
+
+def lines_unproven(line):
+    for word in line.split():
+        pair = word, line
+        yield pair
+
+
+def total(word, counts):
+    yield word, sum(counts)
+
+
+def longest(word, found):
+    yield word, max(found)
+
+
+JOBS = {
+    "count": ((ones, ones_unproven), Count(), None),
+    "sum": ((ones, ones_unproven), Sum(), None),
+    "combiner": ((ones, ones_unproven), total, total),
+    "values of the call": ((lines, lines_unproven), longest, longest),
+    "counts of the call": ((lines, lines_unproven), Count(), None),
+}
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How many pairs came to a sink counted, up to now."""
+    seen = Counter()
+    add = ShuffleSink.add_tallied
+
+    def spy(sink, pairs):
+        seen["pairs"] += pairs.pairs
+        add(sink, pairs)
+
+    monkeypatch.setattr(ShuffleSink, "add_tallied", spy)
+    return seen
+
+
+def ran(tmp_path, name, job, text, limits=None):
+    source = tmp_path / "in.txt"
+    source.write_text(text)
+    return Run(job, source, tmp_path / name, split=300, limits=limits)
+
+
+@pytest.mark.parametrize("kind", JOBS)
+def test_pairs_are_counted(tmp_path, counted, kind):
+    """All pairs of a proven mapper, and none of one of which nothing is proven; the output has the same bytes."""
+    (mapper, unproven), reducer, combiner = JOBS[kind]
+    text = "to be or not to be\n" * 100 + "that is the question\n" * 10
+    fast = ran(tmp_path, "fast", Job(mapper, reducer=reducer, combiner=combiner), text)
+    assert counted["pairs"] == 640
+    slow = ran(tmp_path, "slow", Job(unproven, reducer=reducer, combiner=combiner), text)
+    assert counted["pairs"] == 640
+    assert fast.files == slow.files
+    assert fast.outcome.counters == slow.outcome.counters
+
+
+@pytest.mark.parametrize("kind", JOBS)
+@given(
+    st.lists(st.lists(st.sampled_from(["a", "b", "cc", "d" * 300, "é", *map(str, range(50))])), max_size=40),
+    st.sampled_from([None, LIMITS]),
+)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_output_is_the_same(tmp_path_factory, kind, words, limits):
+    """Whatever the words, and wherever buffers are cut."""
+    (mapper, unproven), reducer, combiner = JOBS[kind]
+    folder = tmp_path_factory.mktemp("run")
+    text = "".join(f"{' '.join(line)}\n" for line in words) or "\n"
+    fast = ran(folder, "fast", Job(mapper, reducer=reducer, combiner=combiner), text, limits)
+    slow = ran(folder, "slow", Job(unproven, reducer=reducer, combiner=combiner), text, limits)
+    assert fast.files == slow.files
+
+
+def test_a_largest_value_is_not_counted(tmp_path, counted):
+    """Aggregators that look at each value get each."""
+    run = ran(tmp_path, "out", Job(ones, reducer=Max()), "to be or not to be\n")
+    assert dict(run.records) == {"to": 1, "be": 1, "or": 1, "not": 1}
+    assert not counted
+
+
+def numbers_too(line):
+    for word in line.split():
+        yield int(word) if word.isdigit() else word, 1
+
+
+def test_keys_that_cannot_be_counted_become_columns(tmp_path, counted):
+    """With those before them and after them: nothing is lost or counted twice where the loops change over."""
+    text = "a b a\n" * 400 + "1 a 1 b\n" * 3 + "c\n" * 900
+    source = tmp_path / "in.txt"
+    source.write_text(text)
+    run = Run(Job(numbers_too, reducer=Sum()), source, tmp_path / "out", split=1 << 20)
+    assert dict(run.records) == {"a": 803, "b": 403, "1": 6, "c": 900}
+    assert counted["pairs"] == 1024
+
+
+class WithTotal:
+    def __init__(self):
+        self.lines = 0
+
+    def __call__(self, line):
+        self.lines += 1
+        for word in line.split():
+            yield word, 1
+
+    def finish(self):
+        yield "lines", self.lines
+
+
+def test_a_mapper_class_may_finish_with_other_values(tmp_path, counted):
+    """What `finish` yields is looked at pair by pair, behind what was counted."""
+    source = tmp_path / "in.txt"
+    source.write_text("a b\n" * 300)
+    run = Run(Job(WithTotal, reducer=Sum()), source, tmp_path / "out", split=1 << 20)
+    assert dict(run.records) == {"a": 300, "b": 300, "lines": 300}
+    assert counted["pairs"] == 512 + 88
+
+
+def unhashable(line):
+    for word in line.split():
+        yield [word], 1
+
+
+def too_short(line):
+    for word in line.split():
+        yield word, 1
+        if word == "bad":
+            raise ValueError("bad word")
+
+
+def refusing(word, counts):
+    if word == "bad":
+        raise ValueError("no combining of this")
+    yield word, sum(counts)
+
+
+@pytest.mark.parametrize(
+    ("job", "told"),
+    [
+        (Job(unhashable, reducer=Sum()), ["mapper", "unhashable", "['good']", "list"]),
+        (Job(too_short, reducer=Sum()), ["bad word", "too_short", "byte 10", "good bad"]),
+        (Job(ones, reducer=total, combiner=refusing), ["no combining of this", "refusing", "bad"]),
+    ],
+)
+def test_failures_are_told_as_ever(tmp_path, job, told):
+    """A key that is none, an error of the mapper with its record's place, and one of the combiner with its key."""
+    source = tmp_path / "in.txt"
+    source.write_text("good good\ngood bad\n")
+    with pytest.raises(JobFailed) as caught:
+        Run(job, source, tmp_path / "out", split=1 << 20)
+    for words in told:
+        assert words in str(caught.value)
