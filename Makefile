@@ -46,7 +46,7 @@ format: $(READY_TO_TEST)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY_TO_TEST)  ## the engine beside its peers: hours; `.venv/bin/python -m benchmarks --quick` takes a minute
+bench: $(READY_TO_TEST)  ## the engine beside its peers, and how its cost grows: hours; `.venv/bin/python -m benchmarks --quick` takes a minute
 	$(PIP) -e '.[benchmarks]'
 	$(BIN)/python -m benchmarks --report docs/benchmarks.md
 

@@ -3,6 +3,7 @@
     python -m benchmarks --quick      small inputs and quick peers: about a minute
     python -m benchmarks --list       rows and contestants, and what is not installed for them
     python -m benchmarks --row join --report report.md
+    python -m benchmarks --growth tasks shapes
     python -m benchmarks --profile word_count
     make bench                        all of it, with the extra `benchmarks`: hours
 
@@ -10,4 +11,8 @@
 documentation would have it. `inputs` makes what they read, `contest` runs a row in turns, `measure` measures one
 process with all that it starts, `digests` tells whether results are equal, `report` writes it down, and `profiles` says
 where the engine's time goes.
+
+How the engine's cost grows is in `growth` (what a curve is, and how it is run), `growth_curves` (all of them),
+`growth_inputs`, `growth_report`, and `run_job`, the program that runs their jobs; `coordinator_scale` has a simulated
+cluster, which `growth_simulated` reports.
 """

@@ -15,6 +15,7 @@ from pathlib import Path
 MB = 1 << 20
 PACKAGES = ("polars", "numpy", "duckdb", "pyspark", "dask", "ray", "mrjob")
 BAR_HEIGHT, BAR_WIDTH, LABEL_WIDTH, NUMBER_WIDTH = 18, 420, 220, 110  # of the chart, in pixels
+ROWS_TITLE = "## Rows"
 MINE, OTHERS, INK = "#1f77b4", "#b8b8b8", "#333333"
 
 
@@ -107,7 +108,7 @@ def row_table(row, outcome):
 
 def markdown(outcomes, options):
     """The whole report."""
-    quick = ["", "This was a quick run: small inputs, so mostly start-up. The bounds are for full ones."]
+    quick = ["", "This was a quick run: small inputs, so mostly start-up. Bounds and sizes in text are of full ones."]
     slots = options.slots
     today = dt.datetime.now(dt.UTC).date().isoformat()
     text = [
@@ -120,16 +121,17 @@ def markdown(outcomes, options):
         "compared with that of the first program. Peak memory is the largest sum of the proportional set sizes of",
         "all processes, in a run of its own. Written is what was given to disks, temporary files included.",
         *(quick if options.quick else []),
-        "",
-        "## Bounds",
-        "",
-        *bounds_table(outcomes),
-        "",
-        "## Rows",
     ]
+    if outcomes:
+        text += ["", "## Bounds", "", *bounds_table(outcomes), "", ROWS_TITLE]
     for row, outcome in outcomes:
         text += ["", *row_table(row, outcome)]
     return "\n".join(text) + "\n"
+
+
+def with_chart(text, name):
+    """The report with the chart of the rows at their beginning."""
+    return text.replace(f"\n{ROWS_TITLE}\n", f"\n{ROWS_TITLE}\n\n![Seconds of each contestant]({name})\n", 1)
 
 
 def bars(row, outcome, top):

@@ -38,6 +38,13 @@ def test_order_and_duplicates(tree):
     assert names(tree, found) == ["b/x.txt", "b.txt", "a/deep/z.txt", "a/ä.txt"]
 
 
+def test_a_folder_reached_by_a_link(tree):
+    """Files of a folder that a link names are the folder's own files: each is read once, by the first path."""
+    (tree / "again").symlink_to(tree / "a")
+    found = find_inputs([str(tree / "again"), str(tree / "a"), str(tree / "b")])
+    assert names(tree, found) == ["again/deep/z.txt", "again/ä.txt", "b/x.txt"]
+
+
 def test_glob(tree, monkeypatch):
     """A glob finds files and folders by its pattern, relative or absolute; hidden names only if it asks for them."""
     assert names(tree, find_inputs([f"{tree}/*"])) == ["a/deep/z.txt", "a/ä.txt", "b.txt", "b/x.txt"]
