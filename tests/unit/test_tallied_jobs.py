@@ -103,6 +103,40 @@ def test_the_output_is_the_same(tmp_path_factory, kind, words, limits):
     assert fast.files == slow.files
 
 
+def split_into_words(line):
+    yield from line.split()
+
+
+@pytest.mark.parametrize("keys", [str.split, split_into_words, lambda line: iter(line.split())])
+def test_keys_alone_are_counted(tmp_path, counted, keys):
+    """Of functions that return lists or iterators, and of generators: for Count, and for a combiner."""
+    text = "to be or not to be\n" * 100 + "that is the question\n" * 10
+    wanted = ran(tmp_path, "pairs", Job(ones_unproven, reducer=Count()), text)
+    fast = ran(tmp_path, "fast", Job(keys=keys, reducer=Count()), text)
+    assert counted["pairs"] == 640
+    assert fast.files == wanted.files
+    combined = ran(tmp_path, "combined", Job(keys=keys, reducer=none_or_number, combiner=none_or_number), text)
+    assert counted["pairs"] == 1280
+    assert combined.files == wanted.files
+
+
+def none_or_number(word, counts):
+    yield word, sum(1 if count is None else count for count in counts)
+
+
+def numbers_and_words(line):
+    return [int(word) if word.isdigit() else word for word in line.split()]
+
+
+def test_keys_that_are_no_texts_become_columns(tmp_path, counted):
+    """What was counted before them stays counted, and none of them is taken for one that only equals it."""
+    source = tmp_path / "in.txt"
+    source.write_text("a b a\n" * 8000 + "1 a 1 b\n" * 3 + "c\n" * 900)
+    run = Run(Job(keys=numbers_and_words, reducer=Count()), source, tmp_path / "out", split=1 << 20)
+    assert dict(run.records) == {"a": 16003, "b": 8003, "1": 6, "c": 900}
+    assert 0 < counted["pairs"] <= 24_000
+
+
 def test_a_largest_value_is_not_counted(tmp_path, counted):
     """Aggregators that look at each value get each."""
     run = ran(tmp_path, "out", Job(ones, reducer=Max()), "to be or not to be\n")

@@ -38,7 +38,7 @@ class CarefulMapLoop(MapLoop):
             else:
                 self._run_record(records, i)
         if self._call.role == "keys":
-            self._end_block()
+            self._keys.end_block()
 
     def _run_record(self, records: Records, i: int) -> None:
         place = records.place
@@ -103,12 +103,10 @@ class CarefulMapLoop(MapLoop):
         self._emitter.take_values(iter(values))
 
     def _take_key_list(self, keys: list[Any]) -> None:
-        self._take_keys(iter(keys))
+        self._keys.take(iter(keys))
 
     def _take_list(self, keys: list[Any]) -> None:
-        self._keys += keys
-        if len(self._keys) >= self._most_keys:
-            self._flush_keys()
+        self._keys.take_lists([keys])
 
     def story(self, records: Records, i: int) -> Story:
         """What is known of the i-th record: its key is told where it has no offset."""

@@ -9,7 +9,7 @@ came before counts as that str, where a column of all keys would be refused.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
@@ -65,22 +65,29 @@ class Tally:
 
     def add(self, pairs: list[tuple[Any, Any]], value: Any) -> bool:
         """Take pairs with this value, all or none of them. Raises KeyTypeError for a key that has no hash."""
+        return self._add(lambda: map(_key_of, pairs), len(pairs), value)
+
+    def add_keys(self, keys: list[Any]) -> bool:
+        """Take keys that come alone, whose value is None, all or none of them. Raises as `add` does."""
+        return self._add(lambda: keys, len(keys), None)
+
+    def _add(self, keys: Callable[[], Iterable[Any]], number: int, value: Any) -> bool:
         if not self.is_open or not self._begin(value):
             return False
         counts = self._counts
         known = len(counts)
         try:
-            counts.update(map(_key_of, pairs))
+            counts.update(keys())
         except TypeError as error:
             raise KeyTypeError(str(error)) from error
         if new := len(counts) - known:
             added = list(islice(reversed(counts), new))
             if not set(map(type, added)) <= TEXTS and not all(map(_is_plain, added)):
-                self._undo(pairs, added)
+                self._undo(keys(), added)
                 return False
             self._bytes += ENTRY_BYTES * new + sum(map(_size, added))
-        self._held += len(pairs)
-        self.pairs += len(pairs)
+        self._held += number
+        self.pairs += number
         if self._held >= TRIED_PAIRS and REPEATS * len(counts) > self._held:
             self.is_open = False
         if self._bytes >= self._most_bytes:
@@ -107,12 +114,12 @@ class Tally:
         self._value = value
         return True
 
-    def _undo(self, pairs: list[tuple[Any, Any]], added: list[Any]) -> None:
-        """Take back what was counted of these pairs."""
+    def _undo(self, keys: Iterable[Any], added: list[Any]) -> None:
+        """Take back what was counted of these keys, of which some were added."""
         counts = self._counts
         for key in added:
             del counts[key]
-        counts.subtract(key for key, _ in pairs if key in counts)
+        counts.subtract(filter(counts.__contains__, keys))
         self.is_open = False
 
 

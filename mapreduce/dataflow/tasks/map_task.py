@@ -7,7 +7,7 @@ hand, its offset and the context's place are worked out only when somebody asks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain
 from operator import length_hint
 from typing import Any
 
@@ -16,14 +16,12 @@ from mapreduce.dataflow.columns.batches import Batch
 from mapreduce.dataflow.columns.frames import batches_of
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.readers.records import Frame, Records
-from mapreduce.dataflow.tasks.emit import Emitter, weight
+from mapreduce.dataflow.tasks.emit import Emitter
+from mapreduce.dataflow.tasks.emit_keys import KeyEmitter
 from mapreduce.dataflow.tasks.sinks import Sink
 from mapreduce.dataflow.tasks.tallying import tallying
-from mapreduce.errors import KeyTypeError, UnwritableResult
+from mapreduce.errors import UnwritableResult
 from mapreduce.plan import Limits
-
-FEW_KEYS = 2048  # keys that are left over from a block are kept for the next only if they are few, and small
-FEW_BYTES = 4 << 20
 
 
 class MapLoop:
@@ -35,9 +33,7 @@ class MapLoop:
         self._sink = sink
         self._site = site
         self._emitter = Emitter(sink.add, call, site, limits)
-        self._keys: list[Any] = []
-        self._most_keys = limits.flush_records
-        self._key_records = 0
+        self._keys = KeyEmitter(sink, self._emitter, site, limits)
         self._tallied = tallying(call, sink, self._emitter, site, limits)
         self._loop: Callable[[tuple[Iterator[Any], ...]], None] = {
             "mapper": self._pairs if self._tallied is None else self._tallied_pairs,
@@ -48,7 +44,7 @@ class MapLoop:
     @property
     def emitted(self) -> int:
         """How many pairs, keys or values have been taken."""
-        return self._emitter.records + self._key_records + (self._tallied.pairs if self._tallied is not None else 0)
+        return self._emitter.records + self._keys.records + (self._tallied.pairs if self._tallied is not None else 0)
 
     def run(self, records: Records) -> None:
         """Call the mapper with each record. What it raises passes through, with the site filled in."""
@@ -76,14 +72,14 @@ class MapLoop:
                 self._site.blame(f"finish() of {self._call.title}")
                 raise
         self._emitter.flush()
-        self._flush_keys()
+        self._keys.finish()
 
     def _finish(self, finish: Callable[[], Any]) -> None:
         results = iter(self._emitter.results(finish()))
         if self._call.role == "mapper":
             self._emitter.take(results)
         elif self._call.role == "keys":
-            self._take_keys(results)
+            self._keys.take(results)
         else:
             self._emitter.take_values(results)
 
@@ -117,43 +113,12 @@ class MapLoop:
         self._emitter.take_values(self._results(arguments))
 
     def _generated_keys(self, arguments: tuple[Iterator[Any], ...]) -> None:
-        self._take_keys(self._results(arguments))
-        self._end_block()
+        self._keys.take(self._results(arguments))
+        self._keys.end_block()
 
     def _returned_keys(self, arguments: tuple[Iterator[Any], ...]) -> None:
-        """Take whole results, each before the next call: no step of Python for a key."""
-        for found in self._emitter.called(self._function, zip(*arguments, strict=False)):
-            if type(found) is list:
-                self._keys += found
-                if len(self._keys) >= self._most_keys:
-                    self._flush_keys()
-            else:
-                self._take_keys(iter(found))
-        self._end_block()
-
-    def _take_keys(self, keys: Iterator[Any]) -> None:
-        while chunk := list(islice(keys, self._most_keys - len(self._keys))):
-            self._keys += chunk
-            if len(self._keys) >= self._most_keys:
-                self._flush_keys()
-
-    def _end_block(self) -> None:
-        """Hand keys on, unless they are so few that columns of them would be a waste."""
-        if len(self._keys) > FEW_KEYS or sum(map(weight, self._keys)) > FEW_BYTES:
-            self._flush_keys()
-
-    def _flush_keys(self) -> None:
-        keys, self._keys = self._keys, []
-        if not keys:
-            return
-        try:
-            self._sink.add_keys(keys)
-        except KeyTypeError:
-            self._emitter.refuse_key(keys)
-        except Exception:
-            self._site.spare_user()
-            raise
-        self._key_records += len(keys)
+        self._keys.take_lists(self._emitter.called(self._function, zip(*arguments, strict=False)))
+        self._keys.end_block()
 
     def _locate(self, records: Records, i: int) -> None:
         """Note what the mapper was at work on."""

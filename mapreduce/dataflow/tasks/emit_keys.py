@@ -1,0 +1,89 @@
+"""Keys that a mapper gives alone: collected as lists, and counted where the sink takes counts, else made columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from mapreduce.dataflow.columns.tally import Tally
+from mapreduce.dataflow.context import Site
+from mapreduce.dataflow.tasks.emit import Emitter, weight
+from mapreduce.dataflow.tasks.sinks import ShuffleSink, Sink
+from mapreduce.errors import KeyTypeError
+from mapreduce.plan import Limits
+
+CHUNK_KEYS = 16_384  # counted by one call: the list stays in the processor's cache
+FEW_KEYS = 2048  # keys that are left over from a block are kept for the next only if they are few, and small
+FEW_BYTES = 4 << 20
+
+
+class KeyEmitter:
+    """Collects the keys that one user function gives, and hands them on. `records` counts those handed on.
+
+    `emitter` is the function's, for messages.
+    """
+
+    def __init__(self, sink: Sink, emitter: Emitter, site: Site, limits: Limits) -> None:
+        self._sink = sink
+        self._emitter = emitter
+        self._site = site
+        self._keys: list[Any] = []
+        self._most = limits.flush_records
+        self._tally: Tally | None = None
+        if isinstance(sink, ShuffleSink) and type(None) in sink.tallied_kinds:
+            self._tally = Tally(sink.add_tallied, sink.tallied_kinds, limits.sort_buffer)
+            self._most = min(CHUNK_KEYS, self._most)
+        self.records = 0
+
+    def take_lists(self, results: Iterable[Any]) -> None:
+        """Take whole results, each before the next is asked for: no step of Python for a key."""
+        for found in results:
+            if type(found) is list:
+                self._keys += found
+                if len(self._keys) >= self._most:
+                    self.flush()
+            else:
+                self.take(iter(found))
+
+    def take(self, keys: Iterator[Any]) -> None:
+        """Take keys one by one."""
+        while chunk := list(islice(keys, self._most - len(self._keys))):
+            self._keys += chunk
+            if len(self._keys) >= self._most:
+                self.flush()
+
+    def end_block(self) -> None:
+        """Hand keys on, unless they are so few that columns of them would be a waste."""
+        if len(self._keys) > FEW_KEYS or sum(map(weight, self._keys)) > FEW_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand on what was collected. Raises KeyTypeError with the function and the key."""
+        keys, self._keys = self._keys, []
+        if not keys:
+            return
+        try:
+            self._hand_on(keys)
+        except KeyTypeError:
+            self._emitter.refuse_key(keys)
+        except Exception:
+            self._site.spare_user()  # unless a user's function under it has been blamed
+            raise
+        self.records += len(keys)
+
+    def finish(self) -> None:
+        """Hand on everything."""
+        self.flush()
+        if self._tally is not None:
+            try:
+                self._tally.end()
+            except Exception:
+                self._site.spare_user()
+                raise
+
+    def _hand_on(self, keys: list[Any]) -> None:
+        if self._tally is None or not self._tally.add_keys(keys):
+            if self._tally is not None:
+                self._tally.end()  # what was counted comes before these
+            self._sink.add_keys(keys)
