@@ -19,6 +19,9 @@ CLIENT_CONNECT_S = 5.0  # a first contact: then "no coordinator at ..." (a resta
 CONTROL_FRAME_BYTES = 256 << 10  # a control frame: small, so that none holds up a heartbeat
 BLOB_PIECE_BYTES = 192 << 10  # fits a control frame with its envelope
 BLOB_BYTES = 256 << 20  # the largest blob: a plan of 200,000 files takes 20 MB, so this is generous
+AHEAD_PER_SLOT = 16  # short attempts that wait on a worker for one slot: they hide the way there and a disk's commit
+AHEAD_S = 0.05  # of work that waits for a slot: nobody notices when it would have begun sooner elsewhere
+TAKE_BACK_S = 1.0  # what has waited so long behind an attempt that takes longer than its job's others goes elsewhere
 RESULTS_PER_MESSAGE = 200  # sources in one Results: about 500 bytes each with long paths and types
 
 USER_ATTEMPTS = 2  # the user's exception, in different processes: the second tells chance from a bug
@@ -42,6 +45,7 @@ SAVED_DAYS = 7  # that a failed job's map results are kept: what fails on Friday
 SAVED = "saved"  # the folder for them, in a worker's scratch folder
 JOBS_REMEMBERED = 1000  # ended jobs that `jobs` lists
 SNAPSHOT_ENTRIES = 5000  # journal entries between snapshots: a replay of so many takes well under a second
+SNAPSHOT_TIMES = 2  # as many entries as commits: jobs that only grow never get there, and a replay takes twice as long
 FETCH_PIECE_BYTES = 1 << 20  # what one fetch request asks for at most: a block
 FETCH_CREDIT_BYTES = 16 << 20  # asked for and not yet arrived, in one task: fills a 1 Gbit/s link at 100 ms
 FETCH_TIMEOUT_S = 20.0  # without any byte from a shuffle server: outlasts a lease, so a dead agent is known first

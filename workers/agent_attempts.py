@@ -18,8 +18,9 @@ LOG_CUT = "\n... (more output left out: {} KiB of an attempt are kept)\n"
 
 @dataclass(slots=True)
 class Running:
-    """An attempt under way, and what is known of it. `log` is output not yet sent; `log_room` how many bytes more.
+    """An attempt under way, and what is known of it. `process` is 0 while it waits for a slot.
 
+    `log` is output not yet sent, and `log_room` how many bytes more may come.
     `hunt` is set where it runs with care: for the records that kill its processes.
     """
 

@@ -98,6 +98,12 @@ class Pool:
         """That process, unless it is gone."""
         return self._processes.get(number)
 
+    @property
+    def has_slot(self) -> bool:
+        """Whether another attempt may begin: one that was stopped keeps its slot until its process is gone."""
+        taken = sum(one.role is Role.RUNNING or one.stopped is not None for one in self._processes.values())
+        return taken < self._slots
+
     def of_job(self, job: str) -> list[TaskProcess]:
         """All processes that serve `job`, dying ones included."""
         return [process for process in self._processes.values() if process.job == job]

@@ -111,6 +111,9 @@ class AgentShell:
         self._line_blocked = False
         self._exit: Exit | None = None
         self._events: deque[Event] = deque()
+        self._sends: list[Send] = []
+        self._wanted: dict[Any, int] = {}
+        self._poller = zmq.Poller()
         self._wake, self._wake_end = socket.socketpair()
         self._stop_reason = ""
         self._perform_by_type: dict[type[Any], Callable[[Any], None]] = {
@@ -146,7 +149,8 @@ class AgentShell:
                 self._events.append(Tick())
             while self._events and self._exit is None:
                 self._perform(self._state.handle(self._events.popleft(), time.monotonic()))
-            if self._exit is None:
+            self._send_all()
+            if self._exit is None and not self._events:
                 self._turn(max(0.0, next_tick_s - time.monotonic()))
         log.info("leaving: %s", self._exit.reason)
         return self._exit.code
@@ -166,14 +170,17 @@ class AgentShell:
     def _turn(self, timeout_s: float) -> None:
         """Wait until something happens, and take a bounded amount of it from everyone."""
         control, links, logs = self._processes.control, self._processes.links(), self._processes.log_fds()
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN | (zmq.POLLOUT if self._line_blocked else 0))
-        poller.register(control.fileno(), _interest(control.wants_write))
+        wanted: dict[Any, int] = {self._socket: zmq.POLLIN | (zmq.POLLOUT if self._line_blocked else 0)}
+        wanted[control.fileno()] = _interest(control.wants_write)
         for fd, (_, link) in links.items():
-            poller.register(fd, _interest(link.wants_write))
+            wanted[fd] = _interest(link.wants_write)
         for fd in (*logs, *self._other_fds()):
-            poller.register(fd, zmq.POLLIN)
-        ready = dict(poller.poll(round(timeout_s * 1000) + 1))
+            wanted[fd] = zmq.POLLIN
+        if wanted != self._wanted:  # seldom: a poller is costly to make
+            self._wanted, self._poller = wanted, zmq.Poller()
+            for peer, interest in wanted.items():
+                self._poller.register(peer, interest)
+        ready = dict(self._poller.poll(round(timeout_s * 1000) + 1))
         self._receive(ready.pop(self._socket, 0))
         for fd, (process, link) in links.items():
             if ready.get(fd, 0) & zmq.POLLOUT:
@@ -206,10 +213,11 @@ class AgentShell:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            try:
-                self._events.append(Received(wire.decode(b"".join(frames))))  # more than one is none of ours
-            except WireError as error:
-                log.warning("dropped a frame of the coordinator: %s", error)
+            for frame in frames:
+                try:
+                    self._events.append(Received(wire.decode(frame)))
+                except WireError as error:
+                    log.warning("dropped a frame of the coordinator: %s", error)
 
     def _other_news(self, ready: dict[Any, int]) -> None:
         if self._disk.fileno() in ready:
@@ -245,11 +253,18 @@ class AgentShell:
             self._perform_by_type[type(effect)](effect)
 
     def _send(self, effect: Send) -> None:
-        try:
-            self._socket.send(effect.frame, zmq.NOBLOCK)
-        except zmq.Again:
-            self._line_blocked = True
-            self._events.append(LineBlocked(effect.numbered))
+        self._sends.append(effect)
+
+    def _send_all(self) -> None:
+        """Send what the events of this turn have brought about."""
+        sends, self._sends = self._sends, []
+        for frames in wire.together(effect.frame for effect in sends):
+            try:
+                self._socket.send_multipart(frames, zmq.NOBLOCK)
+            except zmq.Again:
+                self._line_blocked = True
+                self._events.append(LineBlocked(any(effect.numbered for effect in sends)))
+                return
 
     def _leave(self, effect: Exit) -> None:
         self._exit = effect

@@ -94,6 +94,7 @@ class AgentState:
         self._jobs = self._preparation.jobs
         self._ending: dict[str, EndingJob] = {}
         self._running: dict[AttemptId, Running] = {}
+        self._line: deque[AttemptId] = deque()  # of those running, what waits for a slot; some may be dropped already
         self._outcomes: dict[AttemptId, Outcome] = {}
         self._kept: dict[AttemptId, None] = {}  # in the order of their grants
         self._log_backlog: deque[LogLines] = deque(maxlen=LOG_BACKLOG)
@@ -223,7 +224,17 @@ class AgentState:
             return self._finish(attempt, AttemptFailed(attempt, self._signed(failure, attempt)))
         hunt = Hunt(aside=message.puts_aside) if message.careful else None
         self._running[attempt] = Running(attempt, 0, message.previous, hunt)
-        return self._start(self._running[attempt], job)
+        self._line.append(attempt)
+        return self._start_next()
+
+    def _start_next(self) -> list[Effect]:
+        """Start what waits for a slot, in its order, as far as there are slots."""
+        effects: list[Effect] = []
+        while self._line and self._pool.has_slot:
+            running = self._running.get(self._line.popleft())
+            if running is not None:
+                effects += self._start(running, self._jobs[running.attempt.task.job])
+        return effects
 
     def _start(self, running: Running, job: HeldJob) -> list[Effect]:
         """Have a process run an attempt, which has one at a time."""
@@ -244,6 +255,8 @@ class AgentState:
     def _drop(self, attempt: AttemptId) -> list[Effect]:
         """Stop the attempt if it runs, and delete what it made."""
         running = self._running.pop(attempt, None)
+        if running is not None and not running.process:
+            return self._never_begun(attempt)
         process = None if running is None else self._pool.get(running.process)
         if process is not None:
             process.stopped = attempt
@@ -251,6 +264,10 @@ class AgentState:
         known = self._outcomes.pop(attempt, None) is not None or attempt in self._kept
         self._kept.pop(attempt, None)
         return [DeleteAttempt(attempt, self._preparation.output(attempt.task.job))] if known else []
+
+    def _never_begun(self, attempt: AttemptId) -> list[Effect]:
+        """Say that an attempt has stopped which was waiting for a slot."""
+        return self._session.send(AttemptFailed(attempt, self._signed(CANCELLED, attempt)))
 
     def _finish(self, attempt: AttemptId, message: AttemptDone | AttemptFailed) -> list[Effect]:
         running = self._running.pop(attempt, None)
@@ -295,14 +312,14 @@ class AgentState:
             running = self._running[message.attempt]
             if running.hunt is not None and running.hunt.done():
                 return self._pool.release(process) + self._start(running, self._jobs[process.job])
-            effects = self._finish(message.attempt, AttemptDone(message.attempt, message.done))
-            return effects + self._pool.release(process)
+            effects = self._pool.release(process) + self._start_next()  # first: a process should not wait for us
+            return effects + self._finish(message.attempt, AttemptDone(message.attempt, message.done))
         return self._task_failed(process, message)
 
     def _task_failed(self, process: TaskProcess, message: TaskFailed) -> list[Effect]:
         failure = self._signed(message.failure, message.attempt)
         effects = self._finish(message.attempt, AttemptFailed(message.attempt, failure))
-        return effects + self._pool.kill(process, drop=message.attempt)
+        return effects + self._pool.kill(process, drop=message.attempt) + self._start_next()
 
     def _process_printed(self, event: ProcessPrinted, _now_s: float) -> list[Effect]:
         process = self._pool.get(event.process)
@@ -331,7 +348,7 @@ class AgentState:
             effects.append(DeleteAttempt(attempt, self._preparation.output(attempt.task.job)))
         if process.used:
             effects += self._pool.fill()  # one that died unused is replaced at the next tick: never in a hot loop
-        return effects + self._end_job(process.job) + self._preparation.unshare()
+        return effects + self._end_job(process.job) + self._preparation.unshare() + self._start_next()
 
     def _died(self, process: TaskProcess, event: ProcessEnded) -> tuple[AttemptId | None, list[Effect]]:
         """The process of an attempt is gone. Gives the attempt, unless another process goes on with it."""
@@ -356,11 +373,14 @@ class AgentState:
             return []
         job = self._jobs.pop(message.job, None)
         self._ending[message.job] = EndingJob(message.clean_output, message.save, message.drop)
+        effects: list[Effect] = []
+        for attempt in [a for a, one in self._running.items() if a.task.job == message.job and not one.process]:
+            effects += self._never_begun(attempt)
         for table in (self._running, self._outcomes, self._kept):
             for attempt in [attempt for attempt in table if attempt.task.job == message.job]:
                 del table[attempt]
-        effects = self._pool.leave(message.job, loads=job is not None and job.stage is Stage.READY)
-        return effects + self._end_job(message.job) + self._preparation.unshare()
+        effects += self._pool.leave(message.job, loads=job is not None and job.stage is Stage.READY)
+        return effects + self._end_job(message.job) + self._preparation.unshare() + self._start_next()
 
     def _end_job(self, job: str) -> list[Effect]:
         """Delete a job that is over once nothing of it runs any more."""

@@ -1,7 +1,8 @@
-"""The note that a task process keeps of the record at hand, in memory that its agent shares: it outlives the process.
+"""The notes that a task process keeps of its work, in memory that its agent shares: they outlive the process.
 
-    byte 0    which of two slots holds the note, and whether the record is through; 0 without a note
+    byte 0    which of two slots holds the note of the record at hand, and whether it is through; 0 without a note
     slots     ordinal, count, length of the rest; then the rest, msgpack
+    place     length (0 without a place); then path and offset of where the attempt began, msgpack
 
 A slot is written while the other is the valid one, and becomes valid by one byte: a process may die at any point.
 """
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 
 SLOT_BYTES = 32 << 10  # a path has 4 KiB at most, a key and a record 500 characters each
 SLOTS_START = 8
-SIZE = SLOTS_START + 2 * SLOT_BYTES
+PLACE_START = SLOTS_START + 2 * SLOT_BYTES
+PLACE_BYTES = 8 << 10  # a path has 4 KiB at most
+SIZE = PLACE_START + PLACE_BYTES
 _HEADER = struct.Struct("<QQI")
+_LENGTH = struct.Struct("<I")
 
 
 def shared_memory() -> int:
@@ -63,6 +67,19 @@ def parse_mark(memory: bytes) -> Mark | None:
         return None
 
 
+def read_place(fd: int) -> tuple[str, int] | None:
+    """Where the attempt at hand began, unless it has reported its progress since. `fd` is of `shared_memory`."""
+    memory = os.pread(fd, PLACE_BYTES, PLACE_START)
+    (length,) = _LENGTH.unpack_from(memory)
+    if not 0 < length <= PLACE_BYTES - _LENGTH.size:
+        return None
+    try:
+        path, offset = msgpack.unpackb(memory[_LENGTH.size : _LENGTH.size + length], unicode_errors="surrogatepass")
+    except (ValueError, TypeError, msgpack.UnpackException):  # user code has written over it
+        return None
+    return (path, offset) if type(path) is str and type(offset) is int else None
+
+
 class MarkWriter:
     """Notes what an attempt is at work on: its TaskSetup.mark."""
 
@@ -84,9 +101,22 @@ class MarkWriter:
         if _HEADER.size + len(rest) <= SLOT_BYTES:
             self._write(at.ordinal, at.count, rest)
 
+    def begin_at(self, path: str, offset: int) -> None:
+        """Note where the attempt begins, in case it dies at its first record."""
+        data: bytes = msgpack.packb((path, offset), unicode_errors="surrogatepass")
+        start = PLACE_START + _LENGTH.size
+        if start + len(data) <= SIZE:
+            self._memory[start : start + len(data)] = data
+            _LENGTH.pack_into(self._memory, PLACE_START, len(data))
+
+    def begun(self) -> None:
+        """Forget where the attempt began: its progress says more."""
+        _LENGTH.pack_into(self._memory, PLACE_START, 0)
+
     def clear(self) -> None:
         """Forget what was noted: the attempt is over."""
         self._memory[0] = 0
+        self.begun()
 
     def _write(self, ordinal: int, count: int, rest: bytes) -> None:
         self._slot ^= 1

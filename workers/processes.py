@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from mapreduce.errors import MapReduceError, WireError
 from workers import life
 from workers.agent_events import Event, ProcessEnded, ProcessPrinted, ProcessSaid
-from workers.marks import read_mark, shared_memory
+from workers.marks import read_mark, read_place, shared_memory
 from workers.start import Process, start_fork_server, wait_or_kill
 from workers.task_link import AgentLink
-from workers.task_messages import Ended, Fork, Forked, FromTask, Kill, ToTask
+from workers.task_messages import Doing, Ended, Fork, Forked, FromTask, Kill, ToTask
 
 LOG_READ_BYTES = 64 << 10  # read from one log pipe in one turn: a pipe's capacity on Linux
 LAST_READS = 16  # of a dead process's log pipe: what it and its children wrote may be more than a pipe holds
@@ -152,7 +152,8 @@ class Processes:
         handle = self._handles.get(process)
         if handle is None:
             return []
-        events: list[Event] = []
+        place = read_place(handle.marks)
+        events: list[Event] = [] if place is None else [ProcessSaid(process, Doing(0, 0, *place))]
         while handle.link.open:  # to its end: an outcome that was sent before the death counts
             more = self.read_link(process)
             if not more and handle.link.open:

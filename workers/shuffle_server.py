@@ -12,7 +12,6 @@ import argparse
 import os
 import signal
 import sys
-from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import zmq
 
 from mapreduce.config import FETCH_PIECE_BYTES
-from mapreduce.dataflow.shuffle.block_index import BlockIndex, read_index
+from mapreduce.dataflow.shuffle.block_index import read_slice
 from mapreduce.errors import CorruptBlockError, WireError
 from mapreduce.file_names import part_file_name, run_file_name
 from mapreduce.plan import JOB_ID, AttemptId
@@ -37,7 +36,6 @@ from workers.shuffle_messages import (
 )
 
 REQUEST_BYTES = 16 << 10  # no honest request is nearly as large
-INDEXES_KEPT = 64  # files whose indexes are kept: a reducer asks for each once, but many reducers ask for the same
 MOST_OFFSET = (1 << 63) - 1 - FETCH_PIECE_BYTES  # files end earlier; the system call takes 63 bits, the wire 64
 FRAMES_PER_TURN = 64  # answered before the life pipe is looked at again
 
@@ -47,14 +45,13 @@ class ShuffleServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._indexes: OrderedDict[Path, BlockIndex] = OrderedDict()
 
     def answer(self, request: SliceRequest | BytesRequest) -> Reply:
         """Look up or read what was asked for; whatever hinders is told as Gone."""
         try:
             path = self._path(request.attempt, request.spill)
             if isinstance(request, SliceRequest):
-                found = self._index(path).slice(request.partition, low=request.low, high=request.high)
+                found = read_slice(path, request.partition, low=request.low, high=request.high)
                 return SliceReply(request.request, replace(found, path=""))
             return BytesReply(request.request, self._read(path, request))
         except FileNotFoundError:
@@ -70,13 +67,6 @@ class ShuffleServer:
             raise WireError(msg)
         name = part_file_name(attempt) if spill == PART else run_file_name(attempt, spill)
         return self._folder / attempt.task.job / name
-
-    def _index(self, path: Path) -> BlockIndex:
-        index = self._indexes.pop(path, None) or read_index(path)
-        self._indexes[path] = index
-        if len(self._indexes) > INDEXES_KEPT:
-            self._indexes.popitem(last=False)
-        return index
 
     def _read(self, path: Path, request: BytesRequest) -> bytes:
         if not 0 < request.length <= FETCH_PIECE_BYTES or not 0 <= request.offset <= MOST_OFFSET:

@@ -64,9 +64,7 @@ class Sources:
         sources = self._sorted(step, of_maps=True)
         wanted = [(source, spill) for source in sources for spill in range(source.done.runs)]
         share = share_of(partition, partitions, [source.done.bounds for source in sources])
-        slices = self._slices(wanted, share, folder, fetched)
-        tasks = (source.attempt.task.index for source, _ in wanted)
-        return [replace(part, map_index=index) for part, index in zip(slices, tasks, strict=True)]
+        return self._slices(wanted, share, folder, fetched)
 
     def _sorted(self, step: int, *, of_maps: bool) -> list[Source]:
         known = self._known.get((step, of_maps), {})
@@ -76,27 +74,35 @@ class Sources:
         """Slices of the given spills (or of a part), in the same order."""
         slices: dict[int, Slice] = {}
         remote: list[Wanted] = []
+        folders: dict[tuple[str, str, str, str], str | None] = {}
         for place, (source, spill) in enumerate(files):
             attempt = source.attempt
-            local = self._local_folder(source, folder)
+            holder = source.worker, source.address, source.folder, attempt.task.job
+            if holder not in folders:
+                folders[holder] = self._local_folder(source, folder)
+            local = folders[holder]
             if local is not None:
                 name = part_file_name(attempt) if spill == PART else run_file_name(attempt, spill)
-                slices[place] = open_slice(str(local / name), share.partition, attempt, low=share.low, high=share.high)
+                index = -1 if spill == PART else attempt.task.index
+                path = f"{local}/{name}"
+                slices[place] = open_slice(path, share.partition, attempt, index, low=share.low, high=share.high)
             elif source.address:
                 request = SliceRequest(place, attempt, spill, share.partition, share.low, share.high)
                 remote.append(Wanted(place, source.address, request))
             else:
                 raise InputLostError(attempt, f"worker {source.worker} is gone or serves no intermediate data")
         if remote:
-            slices |= fetch(remote, fetched)
+            for place, part in fetch(remote, fetched).items():
+                source, spill = files[place]
+                slices[place] = part if spill == PART else replace(part, map_index=source.attempt.task.index)
         return [slices[place] for place in range(len(files))]
 
-    def _local_folder(self, source: Source, folder: Path) -> Path | None:
+    def _local_folder(self, source: Source, folder: Path) -> str | None:
         """Where the source's files can be read on this machine, or None."""
         if source.worker == self._worker:
-            return folder.with_name(source.attempt.task.job)  # next to it, where it is a kept job's
+            return str(folder.with_name(source.attempt.task.job))  # next to it, where it is a kept job's
         if source.folder and not source.address:
             theirs = Path(source.folder) / source.attempt.task.job
             if os.access(theirs, os.R_OK | os.X_OK):
-                return theirs
+                return str(theirs)
         return None

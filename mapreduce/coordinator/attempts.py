@@ -27,7 +27,7 @@ CUT_MARK = "\n[more output is not kept]\n"
 
 def done(core: Core, worker: Worker, attempt: AttemptId, outcome: Done) -> None:
     """An attempt asks to be its task's commit: grant it if it is the current one."""
-    core.roster.release(worker, attempt)
+    core.roster.release(worker, attempt, core.now_s)
     run = core.runs.get(attempt.task.job)
     if run is None:
         return  # the agent was told to forget the job
@@ -59,7 +59,7 @@ def _commit(core: Core, run: JobRun, place: Place, worker: Worker, outcome: Done
         jobs.fail(core, run, problem, str(record.task(stage, index)))
         return
     attempt = core.attempt_at(run, place)
-    run.stop(place)
+    run.note_pace(run.stop(place), core.now_s)
     old = record.stages[stage].revoked.get(index, b"")
     core.record(e.Committed(attempt, worker.id, outcome))
     run.committed(place)
@@ -72,7 +72,7 @@ def _commit(core: Core, run: JobRun, place: Place, worker: Worker, outcome: Done
         return  # the job has failed
     if jobs.fail_if_too_bad(core, run):
         return
-    results.announce(core, run, stage)
+    results.announce(core, run, stage, worker)
     if record.stages[stage].is_whole:
         jobs.move_on(core, run)
 
@@ -101,7 +101,7 @@ def _unfit_counters(run: JobRun, stage: int, new: dict[str, int]) -> str | None:
 
 def failed(core: Core, worker: Worker, attempt: AttemptId, failure: Failure) -> None:
     """An attempt has failed, or has stopped as it was told to."""
-    core.roster.release(worker, attempt)
+    core.roster.release(worker, attempt, core.now_s)
     run = core.runs.get(attempt.task.job)
     place = run.place(attempt.task) if run is not None else None
     if run is None or place is None or not _is_current(run, place, worker, attempt):

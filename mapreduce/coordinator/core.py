@@ -19,6 +19,7 @@ from mapreduce.plan import AttemptId
 from mapreduce.protocol.messages import Heartbeat, LogEntry, Message
 from mapreduce.protocol.wire import Envelope
 
+EFFORT = 500  # messages of one event, or what takes as long: some milliseconds; with more to give the next goes on
 Order = tuple[int, int, str]  # how jobs are served: by priority (negated), then by submission
 
 
@@ -60,12 +61,16 @@ class Core:
     messages: list[Send] = field(default_factory=list)
     logs: list[LogEntry] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    effort: int = 0  # of the event at hand, in messages
+    unfinished: bool = False  # whether it left tasks that it could have given out
 
     def take_effects(self) -> Effects:
         """Give and clear what the event at hand has brought about."""
-        effects = Effects(tuple(self.entries), tuple(self.messages), tuple(self.logs), tuple(self.complaints))
+        boxes = (tuple(self.entries), tuple(self.messages), tuple(self.logs), tuple(self.complaints))
+        effects = Effects(*boxes, unfinished=self.unfinished)
         for box in (self.entries, self.messages, self.logs, self.complaints):
             box.clear()
+        self.effort, self.unfinished = 0, False
         return effects
 
     def record(self, entry: e.Entry) -> None:
@@ -77,6 +82,7 @@ class Core:
         """Send the next numbered message of the worker's session; nothing to a worker that is away."""
         if worker.session:
             worker.sent += 1
+            self.effort += 1
             self.messages.append(Send(worker.identity, Envelope(worker.session, worker.sent, message)))
 
     def beat(self, worker: Worker) -> None:

@@ -144,7 +144,9 @@ class Durable:
             msg = f"job {record.id}: {attempt} is to be committed, but was fenced off"
             raise IllegalTransition(msg)
         # The story of its bad records is the job's from here on: that of each task would fill the memory.
-        stage.commits[index] = replace(commit, done=replace(commit.done, bad_places={}, bad_last=None))
+        has_story = commit.done.bad_places or commit.done.bad_last is not None
+        kept = replace(commit, done=replace(commit.done, bad_places={}, bad_last=None)) if has_story else commit
+        stage.commits[index] = kept
         stage.finished += 1
         self.commits += 1
         record.count(number, commit.done, 1)

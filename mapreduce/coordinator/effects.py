@@ -22,10 +22,12 @@ class Effects:
     """The outcome of one event.
 
     No message may leave before all `entries` (and `logs`) are durable: it may tell what the entries say. `complaints`
-    are for the operator's log: peers that break the protocol, workers that were given up.
+    are for the operator's log: peers that break the protocol, workers that were given up. `unfinished` says that the
+    event left work that can be done at once: a Proceed should follow soon.
     """
 
     entries: tuple[Entry, ...] = ()
     messages: tuple[Send, ...] = ()
     logs: tuple[LogEntry, ...] = ()
     complaints: tuple[str, ...] = ()
+    unfinished: bool = False

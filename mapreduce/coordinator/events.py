@@ -1,4 +1,4 @@
-"""What can happen to the coordinator's core: a message came, or time passed."""
+"""What can happen to the coordinator's core: a message came, time passed, or work was left of the event before."""
 
 from __future__ import annotations
 
@@ -24,4 +24,9 @@ class Tick:
     """Time has passed; whatever had come until now was handed over before."""
 
 
-Event = Received | Tick
+@dataclass(frozen=True, slots=True)
+class Proceed:
+    """The event before has left work (`Effects.unfinished`), so that others need not wait for long: go on with it."""
+
+
+Event = Received | Tick | Proceed

@@ -12,12 +12,17 @@ import heapq
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
+from mapreduce.config import AHEAD_PER_SLOT, AHEAD_S
+from mapreduce.coordinator.openings import Openings
 from mapreduce.coordinator.records import Commit, JobRecord
+from mapreduce.coordinator.roster import Worker
 from mapreduce.coordinator.saved import SavedTasks, numbers_in
 from mapreduce.plan import EVERY_PART, TaskId, TaskKind
-from mapreduce.protocol.messages import Source
+from mapreduce.protocol.messages import Results
 
 ATTEMPTS_PER_EPOCH = 1_000_000_000  # so that numbers of different epochs never meet: far more than a job can start
+
+PACE_SHARE = 0.125  # of the newest attempt in the pace: some ten attempts decide it
 
 PASSED_OVER = 20  # tasks that failed on a worker, looked past for one that did not: a bound on the work of a choice
 
@@ -34,10 +39,15 @@ class Prepared(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The current attempt of a task that has no commit."""
+    """The current attempt of a task that has no commit.
+
+    When it was given, at `given_s`, each slot of the worker had `turns` attempts to run, this one with them.
+    """
 
     number: int
     worker: str
+    given_s: float = 0.0
+    turns: float = 1.0
 
 
 class JobRun:
@@ -46,8 +56,10 @@ class JobRun:
     `saved` has the tasks that wait for a worker with their results, which a failed job has left.
 
     `results` lists by stage the indexes in the order of their commits, `latest` the last place of each in that list:
-    what a worker has been told is a place in it. `kept` are the records of the kept jobs that it reads, in the order of
-    its spec, None for one that is forgotten; `touched_s` is when a job that read this one was last seen.
+    what a worker has been told is a place in it. `pages` are messages with stretches of these lists. `openings` are the
+    workers that have room for its tasks, `pace_s` is how long its attempts take of late. `kept` are the records of the
+    kept jobs that it reads, in the order of its spec, None for one that is forgotten; `touched_s` is when a job that
+    read this one was last seen. `kept_bytes` is the size of what it keeps itself, while that is whole.
     """
 
     def __init__(
@@ -63,9 +75,14 @@ class JobRun:
         self.places = {(stage.step, stage.kind): number for number, stage in enumerate(record.stages)}
         self.frontier = 0
         self.running: dict[Place, Running] = {}
+        self.running_on: dict[str, dict[Place, None]] = {}
+        self.openings = Openings()
+        self.pace_s: float | None = None
+        self.kept_bytes = 0
         self.running_in = [0] * len(record.stages)
         self.avoid: dict[Place, set[str]] = {}
         self.prepared: dict[str, Prepared] = {}
+        self.ready = 0  # how many workers are
         self.left_out: dict[str, str] = {}
         self.progress: dict[Place, tuple[int, int]] = {}
         self.progress_records = self.progress_bytes = 0
@@ -79,7 +96,7 @@ class JobRun:
         self.lost: list[set[int]] = []
         self.results: list[list[int]] = []
         self.latest: list[dict[int, int]] = []
-        self.sources: list[dict[int, Source]] = []
+        self.pages: dict[tuple[str, int, bool, int, int], tuple[Results, ...]] = {}
         for number, stage in enumerate(record.stages):
             committed = list(stage.commits)
             self.waiting.append([index for index in range(stage.size) if index not in stage.commits])
@@ -87,8 +104,9 @@ class JobRun:
             self.lost.append({i for i in committed if held and stage.commits[i].worker not in workers})
             self.results.append(committed)
             self.latest.append({index: place for place, index in enumerate(committed)})
-            self.sources.append({})
         self.advance()
+        if self.is_whole:
+            self.find_kept_bytes()
 
     def place(self, task: TaskId) -> Place | None:
         """Find a task; None if the job has no such task."""
@@ -108,12 +126,26 @@ class JobRun:
         """No attempt has a higher number yet."""
         return self._base + self._issued
 
+    # ---- who is prepared
+
+    def set_prepared(self, worker: Worker, state: Prepared | None) -> None:
+        """Note how far a worker is, None if it is gone: it gets tasks while it is ready."""
+        old = self.prepared.pop(worker.id, None)
+        self.ready += (state is Prepared.READY) - (old is Prepared.READY)
+        if state is not None:
+            self.prepared[worker.id] = state
+        if state is Prepared.READY:
+            self.openings.add(worker)
+        else:
+            self.openings.remove(worker)
+
     # ---- what runs
 
     def start(self, place: Place, running: Running) -> None:
         """Note a task's current attempt."""
         assert place not in self.running
         self.running[place] = running
+        self.running_on.setdefault(running.worker, {})[place] = None
         if place[0] == 0:
             self.saved.drop(place[1])  # should it be run again, whoever is free may take it
         self.running_in[place[0]] += 1
@@ -123,7 +155,24 @@ class JobRun:
         self.running_in[place[0]] -= 1
         self.note_progress(place, 0, 0)
         self.progress.pop(place, None)
-        return self.running.pop(place)
+        running = self.running.pop(place)
+        places = self.running_on[running.worker]
+        del places[place]
+        if not places:
+            del self.running_on[running.worker]
+        return running
+
+    def note_pace(self, running: Running, now_s: float) -> None:
+        """An attempt was done: keep how long such attempts take, without their wait for a slot."""
+        took_s = max(0.0, now_s - running.given_s) / running.turns
+        self.pace_s = took_s if self.pace_s is None else self.pace_s + PACE_SHARE * (took_s - self.pace_s)
+
+    @property
+    def most_ahead(self) -> int:
+        """How many attempts may wait for each slot: so many that those before are done in a moment."""
+        if self.pace_s is None:
+            return 0
+        return AHEAD_PER_SLOT if self.pace_s * AHEAD_PER_SLOT <= AHEAD_S else int(AHEAD_S / self.pace_s)
 
     def note_progress(self, place: Place, records: int, size: int) -> None:
         """Keep how far a running map of the first step is."""
@@ -138,9 +187,10 @@ class JobRun:
     def committed(self, place: Place) -> None:
         """A task has a (new) commit: its result is to be told to whoever reads it."""
         stage, index = place
+        if index in self.latest[stage]:
+            self.pages.clear()  # one of them names the earlier one
         self.latest[stage][index] = len(self.results[stage])
         self.results[stage].append(index)
-        self.sources[stage].pop(index, None)
         self.avoid.pop(place, None)
 
     def wait(self, place: Place) -> None:
@@ -148,6 +198,8 @@ class JobRun:
         stage, index = place
         heapq.heappush(self.waiting[stage], index)
         self.frontier = min(self.frontier, stage)
+        self.pages.clear()
+        self.openings.unpark()
 
     def note_saved(self, worker: str, bitmap: bytes) -> None:
         """A worker has results of map tasks of the first step that a failed job has left."""
@@ -159,6 +211,7 @@ class JobRun:
     def lose_saved(self, worker: str) -> bool:
         """A worker is gone, and what it had of a failed job with it; whether tasks are for all others now."""
         freed = self.saved.lose(worker)
+        self.openings.unpark()
         for index in freed:
             heapq.heappush(self.waiting[0], index)
         return bool(freed)
@@ -171,6 +224,7 @@ class JobRun:
             self.frontier += 1
         if self._local_stage != self.frontier:
             self.find_locals()
+            self.openings.unpark()
         return self.frontier != old
 
     @property
@@ -185,10 +239,17 @@ class JobRun:
         if self.is_whole or self.record.stages[stage].kind is not TaskKind.MAP:
             return
         inputs = self._kept_commits() if stage == 0 else self.record.stages[stage - 1].commits
+        if not inputs:
+            return
         for index in sorted(self.waiting[stage]):
             commit = inputs.get(index)
             if commit is not None:
                 self._local.setdefault(commit.worker, []).append(index)
+
+    def find_kept_bytes(self) -> None:
+        """Sum up how large the parts are that the job keeps, once they are all there."""
+        parts = [commit.done.part for commit in self.record.stages[-1].commits.values()]
+        self.kept_bytes = sum(part.size for part in parts if part is not None)
 
     def _kept_commits(self) -> dict[int, Commit]:
         """What the map tasks of the first step read of kept jobs, by the task that reads it alone."""

@@ -117,7 +117,7 @@ def ask_to_prepare(core: Core, run: JobRun, worker: Worker) -> None:
     """Have a worker make ready for a job, unless it is or has been asked."""
     if worker.id not in run.prepared:
         spec = run.record.spec
-        run.prepared[worker.id] = Readiness.ASKED
+        run.set_prepared(worker, Readiness.ASKED)
         blobs = (spec.code, spec.setup, spec.plan, spec.probe, spec.files)
         core.tell(worker, PrepareJob(spec.job, spec.name, *blobs, warm=spec.warm))
         core.touch(spec.job)
@@ -132,7 +132,7 @@ def prepared(core: Core, worker: Worker, message: Prepared) -> None:
         return
     core.touch(job)
     if problem is None:
-        run.prepared[worker.id] = Readiness.READY
+        run.set_prepared(worker, Readiness.READY)
         run.note_saved(worker.id, message.saved)
         run.left_out.pop(worker.id, None)
         start_when_prepared(core, run)
@@ -143,7 +143,7 @@ def prepared(core: Core, worker: Worker, message: Prepared) -> None:
     if run.record.state is JobState.PREPARING:
         end(core, run, JobState.FAILED, problem)
         return
-    run.prepared[worker.id] = Readiness.LEFT_OUT
+    run.set_prepared(worker, Readiness.LEFT_OUT)
     run.left_out[worker.id] = problem.message
     core.record(e.Warned(job, f"worker {worker.label} is left out: {problem.message}"))
     fail_if_hopeless(core, run)
@@ -153,7 +153,7 @@ def start_when_prepared(core: Core, run: JobRun) -> None:
     """Let the job run once every worker that was asked is ready, and there is one."""
     if run.record.state is not JobState.PREPARING or not run.prepared:
         return
-    if all(state is Readiness.READY for state in run.prepared.values()):
+    if run.ready == len(run.prepared):
         core.record(e.JobMoved(run.record.id, JobState.RUNNING))
         move_on(core, run)
 
@@ -161,7 +161,8 @@ def start_when_prepared(core: Core, run: JobRun) -> None:
 def forget_worker(core: Core, worker: Worker) -> None:
     """A session has ended: its worker is no longer ready for anything, and nobody waits for it to be."""
     for run in tuple(core.runs.values()):
-        if run.prepared.pop(worker.id, None) is not None:
+        if worker.id in run.prepared:
+            run.set_prepared(worker, None)
             run.left_out.pop(worker.id, None)
             start_when_prepared(core, run)
             core.touch(run.record.id)
@@ -235,6 +236,7 @@ def end(core: Core, run: JobRun, state: JobState, failure: Failure | None = None
     _cancel_running(core, run)
     core.record(e.JobEnded(record.id, state, None if failure is None else fitting(failure)))
     del core.runs[record.id]
+    run.openings.clear()
     kept.touch(core, run)
     core.sate(record)
     core.elapsed_s[record.id] = core.now_s - run.started_s

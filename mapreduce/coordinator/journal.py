@@ -16,7 +16,7 @@ from typing import Any
 
 import msgpack
 
-from mapreduce.config import SNAPSHOT_ENTRIES
+from mapreduce.config import SNAPSHOT_ENTRIES, SNAPSHOT_TIMES
 from mapreduce.coordinator.entries import Entry, JobForgotten, decode_entry, encode_entry
 from mapreduce.errors import JournalError
 from mapreduce.protocol import plain
@@ -147,9 +147,10 @@ class Journal:
     def wants_snapshot(self, commits: int) -> bool:
         """Whether the entries since the last snapshot outweigh the state, which holds so many commits.
 
-        So the snapshots of a growing job cost, all in all, a fixed share of its entries.
+        A commit takes as long to be read from a snapshot as from its entry. So while a job grows nothing is gained by
+        one, which would hold up a coordinator of a hundred thousand commits for seconds.
         """
-        return self._since_snapshot >= max(SNAPSHOT_ENTRIES, commits)
+        return self._since_snapshot >= max(SNAPSHOT_ENTRIES, SNAPSHOT_TIMES * commits)
 
     def write_snapshot(self, data: Any) -> None:
         """Replace the snapshot, and delete the entries that it contains, in one transaction. Raises JournalError."""

@@ -80,6 +80,7 @@ def _end_of(state: JobState) -> str:
 def now_whole(core: Core, run: JobRun) -> None:
     """A job has all of its kept results: those that read them go on."""
     run.touched_s = core.now_s
+    run.find_kept_bytes()
     core.elapsed_s[run.record.id] = core.now_s - run.started_s
     for reader in core.runs.values():
         if run.record.id in reader.record.spec.reads and reader.frontier == 0:

@@ -5,12 +5,18 @@ Owns liveness and nothing of jobs: it says who has gone silent, and others decid
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from mapreduce.config import HEARTBEAT_S, LEASE_S, TICK_S
+from mapreduce.config import AHEAD_PER_SLOT, HEARTBEAT_S, LEASE_S, TICK_S
 from mapreduce.plan import AttemptId
 from mapreduce.protocol.messages import Register
+
+if TYPE_CHECKING:
+    from mapreduce.coordinator.openings import Openings
 
 # Ticks come every TICK_S; after a longer pause the coordinator itself was away, and nobody else is to blame for it.
 OWN_PAUSE_S = 4 * TICK_S
@@ -33,9 +39,11 @@ class Holdings:
 class Worker:
     """One life of an agent. `session` is "" while it is away; then `deadline_s` is when it is given up.
 
-    `sent` and `received` are the numbers of the session's last messages. `busy` holds the attempts that take a slot:
-    running ones, and cancelled ones until the agent says that they have stopped. `ready` says that its inventory is
-    taken, so that it may get work. `cursors` tells how far it knows a stage's results: (job, stage) -> entries.
+    `sent` and `received` are the numbers of the session's last messages. `busy` holds the attempts that it was given,
+    in their order: running ones, those that wait there for a slot, and cancelled ones until the agent says that they
+    have stopped. `moved_s` is when the first of them were given or the last was over. `ready` says that its inventory
+    is taken, so that it may get work. `cursors` tells how far it knows a stage's results: (job, stage) -> entries.
+    `openings` are those of the jobs that it is ready for. `visit_s` is when the next look at its lease is due.
     """
 
     id: str
@@ -53,19 +61,32 @@ class Worker:
     deadline_s: float = 0.0
     beat_s: float = 0.0
     holdings: Holdings = field(default_factory=Holdings)
-    busy: set[AttemptId] = field(default_factory=set)
+    busy: dict[AttemptId, None] = field(default_factory=dict)
+    moved_s: float = 0.0
+    openings: set[Openings] = field(default_factory=set)
+    visit_s: float = 0.0
     cursors: dict[tuple[str, int], int] = field(default_factory=dict)
     note: str = ""
 
     @property
     def free_slots(self) -> int:
-        """How many attempts it can take now."""
-        return self.slots - len(self.busy) if self.ready else 0
+        """How many attempts it can run at once beside those that it has."""
+        return max(0, self.slots - len(self.busy)) if self.ready else 0
+
+    @property
+    def room(self) -> int:
+        """How many attempts it can be given, those included that would wait there for a slot."""
+        return self.slots * (1 + AHEAD_PER_SLOT) - len(self.busy) if self.ready else 0
 
     @property
     def load(self) -> float:
-        """The share of its slots that is taken."""
+        """The share of its slots that is taken; above 1 where attempts wait for a slot."""
         return len(self.busy) / self.slots
+
+    @property
+    def lease_s(self) -> float:
+        """When its lease is over, unless it is heard before."""
+        return self.heard_s + LEASE_S if self.session else self.deadline_s
 
     @property
     def label(self) -> str:
@@ -80,6 +101,8 @@ class Roster:
         self.workers: dict[str, Worker] = {}
         self.sessions: dict[str, Worker] = {}
         self.free: dict[str, Worker] = {}  # those with a free slot
+        self.ahead: dict[str, Worker] = {}  # those that were given more than they have slots for
+        self._visits: list[tuple[float, str]] = []  # a heap: when to look at a worker's lease and heartbeat
         self._epoch = epoch
         self._opened = 0
         self._ticked_s: float | None = None
@@ -89,6 +112,7 @@ class Roster:
     def expect(self, worker: str, name: str, now_s: float) -> None:
         """A worker of the coordinator's last life: it has one lease to come back."""
         self.workers[worker] = Worker(worker, name, deadline_s=now_s + LEASE_S)
+        self._visit(self.workers[worker])
         self._returning.add(worker)
         self._returned_by_s = now_s + RETURN_S
 
@@ -126,6 +150,7 @@ class Roster:
         worker.holdings = Holdings()
         worker.cursors = {}
         self.sessions[worker.session] = worker
+        self._visit(worker)
         return worker
 
     def close(self, worker: Worker, now_s: float) -> None:
@@ -134,7 +159,8 @@ class Roster:
         worker.session = ""
         worker.ready = False
         worker.deadline_s = now_s + LEASE_S
-        worker.busy = set()
+        worker.busy = {}
+        self._visit(worker)
         self.settle(worker)
 
     def remove(self, worker: Worker) -> None:
@@ -156,32 +182,58 @@ class Roster:
             self.free[worker.id] = worker
         else:
             self.free.pop(worker.id, None)
+        if len(worker.busy) > worker.slots:
+            self.ahead[worker.id] = worker
+        else:
+            self.ahead.pop(worker.id, None)
+        for openings in worker.openings:
+            openings.note(worker)
 
-    def occupy(self, worker: Worker, attempt: AttemptId) -> None:
-        """Take a slot."""
-        worker.busy.add(attempt)
+    def occupy(self, worker: Worker, attempt: AttemptId, now_s: float) -> None:
+        """Take a slot, or a place in the line for one."""
+        if not worker.busy:
+            worker.moved_s = now_s
+        worker.busy[attempt] = None
         self.settle(worker)
 
-    def release(self, worker: Worker, attempt: AttemptId) -> None:
+    def release(self, worker: Worker, attempt: AttemptId, now_s: float) -> None:
         """Give a slot back; nothing if the attempt had none."""
-        worker.busy.discard(attempt)
-        self.settle(worker)
+        if attempt in worker.busy:
+            del worker.busy[attempt]
+            worker.moved_s = now_s
+            self.settle(worker)
 
     def tick(self, now_s: float) -> tuple[list[Worker], list[Worker]]:
         """Give the workers whose lease is over (with a session, or away), and those due for a heartbeat."""
         pause = 0.0 if self._ticked_s is None else now_s - self._ticked_s
         self._ticked_s = now_s
-        late, due = [], []
-        for worker in self.workers.values():
-            if pause > OWN_PAUSE_S:
+        if pause > OWN_PAUSE_S:
+            for worker in self.workers.values():
                 worker.heard_s += pause
                 worker.deadline_s += pause
-            if now_s >= (worker.heard_s + LEASE_S if worker.session else worker.deadline_s):
-                late.append(worker)
-            elif worker.session and now_s - worker.beat_s >= HEARTBEAT_S:
-                worker.beat_s = now_s
-                due.append(worker)
+        late, due = [], []
+        while self._visits and self._visits[0][0] <= now_s:
+            visit_s, name = heapq.heappop(self._visits)
+            found = self.workers.get(name)
+            if found is None or found.visit_s != visit_s:
+                continue  # it is gone, or another look at it is due
+            found.visit_s = math.inf  # should the same look be there twice
+            if now_s >= found.lease_s:
+                late.append(found)
+                continue
+            if found.session and now_s >= found.beat_s + HEARTBEAT_S:
+                found.beat_s = now_s
+                due.append(found)
+            self._visit(found)
+        for worker in late:
+            self._visit(worker)  # again at the next tick, should it still be there
         return late, due
+
+    def _visit(self, worker: Worker) -> None:
+        """Have a look at the worker when its lease may be over or its next heartbeat is due, whichever comes first."""
+        beat_s = worker.beat_s + HEARTBEAT_S if worker.session else worker.lease_s
+        worker.visit_s = min(worker.lease_s, beat_s)
+        heapq.heappush(self._visits, (worker.visit_s, worker.id))
 
     def ready(self) -> Iterator[Worker]:
         """All workers that may get work."""

@@ -9,6 +9,7 @@ fails, or the core meets a defect, the server stops: what it has sent is on the 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -20,7 +21,7 @@ from mapreduce.config import CONTROL_FRAME_BYTES, DEFAULT_LISTEN, TICK_S
 from mapreduce.coordinator.blobs import BlobStore
 from mapreduce.coordinator.effects import Effects, Send
 from mapreduce.coordinator.entries import Entry
-from mapreduce.coordinator.events import Event, Received, Tick
+from mapreduce.coordinator.events import Event, Proceed, Received, Tick
 from mapreduce.coordinator.journal import Journal
 from mapreduce.coordinator.state_machine import Coordinator
 from mapreduce.errors import IllegalTransition, JournalError, UsageError, WireError
@@ -36,10 +37,11 @@ from mapreduce.protocol.messages import (
     SessionEnded,
     Submit,
 )
-from mapreduce.protocol.wire import Envelope, decode, encode
+from mapreduce.protocol.wire import FRAMES_TOGETHER, Encoder, Envelope, decode, together
 from mapreduce.versions import own_versions
 
 BATCH_FRAMES = 500  # handed over before a journal transaction: one fsync for many, and still only milliseconds
+WRITES_APART_S = 0.004  # under load: a commit costs the machine a millisecond or two, whatever is in it
 DRAIN_BATCHES = 20  # of frames at most before a Tick is due all the same: nobody can hold up the clock for ever
 SEND_QUEUE = 10_000  # messages for one peer: more than any burst of ours; a peer that takes none loses the rest
 RECEIVE_QUEUE = 10_000  # frames from one peer that wait here; more wait on its side
@@ -183,6 +185,9 @@ class _Loop:
         self._entries: list[Entry] = []
         self._logs: list[LogEntry] = []
         self._messages: list[Send] = []
+        self._encoder = Encoder()
+        self._unfinished = False  # whether the core has more to do at once
+        self._written_s = 0.0
         self._next_tick_s = time.monotonic()
         self._next_sweep_s = time.monotonic()
 
@@ -193,11 +198,11 @@ class _Loop:
         poller.register(self._woken, zmq.POLLIN)
         while True:
             wait_s = max(0.0, self._next_tick_s - time.monotonic())
-            ready = dict(poller.poll(int(wait_s * 1000) + 1))
+            ready = dict(poller.poll(0 if self._unfinished else int(wait_s * 1000) + 1))
             if self._woken in ready:
                 return
             for _ in range(DRAIN_BATCHES):
-                if self._take_batch() < BATCH_FRAMES:
+                if self._take_batch() < BATCH_FRAMES and not self._unfinished:
                     break
             if time.monotonic() >= self._next_tick_s:
                 self._tick()
@@ -219,45 +224,62 @@ class _Loop:
             self._journal.write_snapshot(self._coordinator.snapshot())
 
     def _take_batch(self) -> int:
-        """Handle the frames that are there, up to a batch; give how many."""
+        """Handle the frames that are there, up to about a batch; give how many."""
         count = 0
+        if self._unfinished:
+            self._handle(Proceed())
         while count < BATCH_FRAMES:
             try:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
+                if self._may_wait_for_more():
+                    continue
                 break
-            count += 1
-            if len(parts) != 2:
-                _log.warning("dropped a message of %d frames from %s: ours have one", len(parts), parts[0].hex())
+            if not 1 < len(parts) <= FRAMES_TOGETHER + 1:
+                count += 1
+                said = "dropped a message of %d frames from %s: ours have 1 to %d"
+                _log.warning(said, len(parts) - 1, parts[0].hex(), FRAMES_TOGETHER)
                 continue
-            identity, frame = parts
-            try:
-                envelope = decode(frame)
-            except WireError as error:
-                _log.warning("dropped a frame from %s: %s", identity.hex(), error)
-                continue
-            self._receive(identity, envelope)
+            identity, *frames = parts
+            count += len(frames)
+            for frame in frames:
+                try:
+                    envelope = decode(frame)
+                except WireError as error:
+                    _log.warning("dropped a frame from %s: %s", identity.hex(), error)
+                    continue
+                self._receive(identity, envelope)
         self._flush()
         return count
+
+    def _may_wait_for_more(self) -> bool:
+        """Where the disk was just made to write, wait for more to write with what there is; True if something came."""
+        left_s = self._written_s + WRITES_APART_S - time.monotonic()
+        return bool(self._entries) and left_s > 0 and bool(self._socket.poll(math.ceil(left_s * 1000)))
 
     def _handle(self, event: Event) -> None:
         effects: Effects = self._coordinator.handle(event, time.monotonic())
         self._entries += effects.entries
         self._logs += effects.logs
         self._messages += effects.messages
+        self._unfinished = effects.unfinished
         for complaint in effects.complaints:
             _log.warning("%s", complaint)
 
     def _flush(self) -> None:
         """Make everything durable, then send."""
-        self._journal.append(self._entries, self._logs)
+        if self._entries or self._logs:
+            self._journal.append(self._entries, self._logs)
+            self._written_s = time.monotonic()
+        by_peer: dict[bytes, list[bytes]] = {}
         for send in self._messages:
             try:
-                frame = encode(send.envelope)
+                by_peer.setdefault(send.identity, []).append(self._encoder.encode(send.envelope))
             except WireError as error:  # a defect, but no reason to stop for all; its session ends by the gap
                 _log.error("not sent to %s: %s", send.identity.hex(), error)
-                continue
-            self._socket.send_multipart([send.identity, frame])
+        for identity, frames in by_peer.items():
+            for some in together(frames):
+                self._socket.send_multipart([identity, *some])
         for box in (self._entries, self._logs, self._messages):
             box.clear()
 

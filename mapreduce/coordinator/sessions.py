@@ -142,7 +142,7 @@ def lose(core: Core, worker: Worker, reason: str) -> None:
 def _lose_attempts(core: Core, worker: Worker, alive: set[AttemptId], message: str) -> None:
     """The worker's current attempts, except those alive, are no more."""
     for run in tuple(core.runs.values()):
-        for place in [place for place, running in run.running.items() if running.worker == worker.id]:
+        for place in tuple(run.running_on.get(worker.id, ())):
             if not run.record.is_live:
                 break  # the loss before was one too many
             if core.attempt_at(run, place) not in alive:
@@ -187,7 +187,7 @@ def _agree_on_jobs(core: Core, worker: Worker, holdings: Holdings) -> None:
         if run is None:
             jobs.tell_to_forget(core, worker, job)
         elif job in holdings.prepared:
-            run.prepared[worker.id] = Prepared.READY
+            run.set_prepared(worker, Prepared.READY)
 
 
 def _agree_on_attempt(core: Core, worker: Worker, attempt: AttemptId, *, runs: bool) -> None:
@@ -196,7 +196,7 @@ def _agree_on_attempt(core: Core, worker: Worker, attempt: AttemptId, *, runs: b
     One that is finished takes no slot; its outcome follows, and is answered then.
     """
     if runs:
-        worker.busy.add(attempt)  # until it ends, or says that it has stopped
+        worker.busy[attempt] = None  # until it ends, or says that it has stopped
     run = core.runs.get(attempt.task.job)
     place = run.place(attempt.task) if run is not None else None
     if run is None:

@@ -14,7 +14,7 @@ from mapreduce.coordinator.core import Core, LogSize
 from mapreduce.coordinator.durable import Durable
 from mapreduce.coordinator.effects import Effects
 from mapreduce.coordinator.entries import Entry
-from mapreduce.coordinator.events import Event, Received, Tick
+from mapreduce.coordinator.events import Event, Proceed, Received, Tick
 from mapreduce.coordinator.roster import Roster, Worker
 from mapreduce.protocol.messages import (
     AttemptDone,
@@ -81,6 +81,8 @@ class Coordinator:
                 self._receive(identity, envelope, missing_blobs)
             case Tick():
                 self._tick()
+            case Proceed():
+                pass
         scheduling.assign(core)
         if core.changed:
             requests.push(core)
@@ -159,5 +161,6 @@ class Coordinator:
             sessions.lose(core, worker, "it was silent for longer than its lease")
         for worker in due:
             core.beat(worker)
+        scheduling.take_back(core)
         jobs.end_idle(core)
         requests.tick(core)

@@ -58,7 +58,7 @@ def job_status(core: Core, record: JobRecord) -> JobStatus:
         submitter=spec.submitter,
         priority=spec.priority,
         log_entries=log.entries if log else 0,
-        kept_bytes=_kept_bytes(record),
+        kept_bytes=run.kept_bytes if run and record.state is JobState.KEPT else 0,
         bad=shown_kinds(record.bad.kinds),
         saved_maps=record.saved_maps,
         saved_bytes=record.saved_bytes,
@@ -67,13 +67,6 @@ def job_status(core: Core, record: JobRecord) -> JobStatus:
         reused_maps=record.reused_maps,
         changed=tuple(clip(name, CHANGED_BYTES) for name in spec.changed[:CHANGED_NAMES]),
     )
-
-
-def _kept_bytes(record: JobRecord) -> int:
-    """How large the parts are that a job keeps."""
-    if record.state is not JobState.KEPT:
-        return 0
-    return sum(commit.done.part.size for commit in record.stages[-1].commits.values() if commit.done.part is not None)
 
 
 def _steps(record: JobRecord, run: JobRun | None) -> tuple[StepStatus, ...]:
@@ -95,9 +88,9 @@ def _steps(record: JobRecord, run: JobRun | None) -> tuple[StepStatus, ...]:
 
 def waiting_for(core: Core, run: JobRun) -> str:
     """Say what a job waits for; "" while something of it moves."""
-    workers = list(core.roster.ready())
     if run.running or run.record.state is JobState.KEPT:
         return ""
+    workers = list(core.roster.ready())
     if not workers:
         away = [worker for worker in core.roster.workers.values() if not worker.ready]
         return f"{_name(away)} to come back" if away else "a worker: no workers are connected"

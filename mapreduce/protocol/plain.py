@@ -1,6 +1,7 @@
 """Frozen dataclasses to and from plain msgpack values, checked by their annotations.
 
-Owns the mapping used by the wire, the journal and the blobs: a dataclass is the array of its fields. Refuses whatever
+Owns the mapping used by the wire, the journal and the blobs: a dataclass is the array of its fields, without those at
+the end that are as by default. Refuses whatever
 is not annotated as it arrives: the result of `from_plain` has the types it says, or it is a WireError. Never pickle.
 """
 
@@ -79,6 +80,7 @@ def unpack_plain(data: bytes) -> Any:
 
 _SCALARS = frozenset({bool, int, float, str, bytes})
 _LEAVES = _SCALARS | {type(None)}
+_OMITTED = _LEAVES - {float} | {tuple, dict}  # of these types equal values have equal bytes
 
 
 @functools.cache
@@ -92,12 +94,41 @@ def _packer(kind: type[Any]) -> Converter:
         names = _field_names(kind)
         if len(names) < 2:  # attrgetter gives a tuple for two names or more
             return lambda value: [to_plain(getattr(value, name)) for name in names]
-        fields = operator.attrgetter(*names)
-        return lambda value: [item if type(item) in _LEAVES else to_plain(item) for item in fields(value)]
+        return _fields_packer(operator.attrgetter(*names), _defaults(kind))
     if issubclass(kind, enum.StrEnum):
         return lambda value: value.value
     msg = f"{kind.__name__} has no plain form"
     raise TypeError(msg)
+
+
+def _fields_packer(fields: Callable[[Any], tuple[Any, ...]], defaults: tuple[Any, ...]) -> Converter:
+    """Make the function that gives a dataclass' fields, without those at the end that are as by default."""
+    most = len(defaults)
+
+    def pack_fields(value: Any) -> list[Any]:
+        items = fields(value)
+        end = len(items)
+        first = end - most
+        while end > first and _is_same(items[end - 1], defaults[end - 1 - first]):
+            end -= 1
+        return [item if type(item) in _LEAVES else to_plain(item) for item in items[:end]]
+
+    return pack_fields
+
+
+def _is_same(item: Any, default: Any) -> bool:
+    return type(item) is type(default) and type(item) in _OMITTED and item == default
+
+
+@functools.cache
+def _defaults(cls: Any) -> tuple[Any, ...]:
+    """The defaults of the fields at a dataclass' end, from the first on after which each field has one."""
+    found: list[Any] = []
+    for one in reversed(dataclasses.fields(cls)):
+        if one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
+            break
+        found.append(one.default if one.default is not dataclasses.MISSING else one.default_factory())
+    return tuple(reversed(found))
 
 
 @functools.cache
@@ -135,12 +166,13 @@ def _dataclass(kind: type[Any]) -> Converter:
     hints = typing.get_type_hints(kind)
     names = _field_names(cast("Any", kind))
     converters = [_converter(hints[name]) for name in names]
+    most, least = len(converters), len(converters) - len(_defaults(cast("Any", kind)))
 
     def convert(plain: Any) -> Any:
-        if type(plain) is not list or len(plain) != len(converters):
-            raise _refuse(f"{kind.__name__} of {len(converters)} fields", plain)
+        if type(plain) is not list or not least <= len(plain) <= most:
+            raise _refuse(f"{kind.__name__} of {most} fields", plain)
         try:
-            return kind(*[make(item) for make, item in zip(converters, plain, strict=True)])
+            return kind(*[make(item) for make, item in zip(converters, plain, strict=False)])
         except WireError as error:
             msg = f"{kind.__name__}: {error}"
             raise WireError(msg) from None

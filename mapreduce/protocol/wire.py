@@ -3,12 +3,15 @@
 Owns the frame format and its size limit. A frame that cannot be read is a WireError, which the receiver logs and
 drops; it never reaches a handler.
 
-A frame is the array [VERSION, type name, session, number, body]; the body is the message's fields (`plain`).
+A frame is the array [VERSION, type name, session, number, body]; the body is the message's fields (`plain`). Frames
+of one peer that are ready together may be the parts of one message of the transport, which is cheaper than one for each
+(`together`).
 """
 
 from __future__ import annotations
 
 import typing
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +21,9 @@ from mapreduce.config import CONTROL_FRAME_BYTES
 from mapreduce.errors import WireError
 from mapreduce.protocol import messages, plain
 
-VERSION = 2
+VERSION = 3
+BODIES = 300  # of messages with results, kept to be sent again: some 30 KB each, 128 KiB at most
+FRAMES_TOGETHER = 200  # in one message of the transport: its own cost is gone by then
 
 MESSAGE_TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in typing.get_args(messages.Message)}
 
@@ -37,6 +42,20 @@ class Envelope:
     message: messages.Message
 
 
+def together(frames: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Cut frames for one peer, in their order, into messages of the transport: none holds up a heartbeat for long."""
+    some: list[bytes] = []
+    size = 0
+    for frame in frames:
+        if some and (len(some) == FRAMES_TOGETHER or size + len(frame) > CONTROL_FRAME_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(frame)
+        size += len(frame)
+    if some:
+        yield some
+
+
 def encode(envelope: Envelope) -> bytes:
     """Give the frame. Raises WireError if it is too large, or holds what a frame cannot: a defect of the sender."""
     message = envelope.message
@@ -52,6 +71,36 @@ def encode(envelope: Envelope) -> bytes:
         msg = f"{name} makes a frame of {len(frame)} bytes; the limit is {CONTROL_FRAME_BYTES}"
         raise WireError(msg)
     return frame
+
+
+class Encoder:
+    """Gives frames as `encode` does. Of results, which many workers are told alike, the fields are written once."""
+
+    def __init__(self) -> None:
+        # By the id of a message, with it: while it is here no other has that id.
+        self._bodies: dict[int, tuple[messages.Message, bytes]] = {}
+
+    def encode(self, envelope: Envelope) -> bytes:
+        """Give the frame. Raises WireError as `encode` does."""
+        message = envelope.message
+        if not isinstance(message, messages.Results):
+            return encode(envelope)
+        head = _head(envelope)
+        known = self._bodies.get(id(message))
+        if known is not None:
+            return head + known[1]
+        frame = encode(envelope)
+        while len(self._bodies) >= BODIES:
+            del self._bodies[next(iter(self._bodies))]
+        self._bodies[id(message)] = message, frame[len(head) :]
+        return frame
+
+
+def _head(envelope: Envelope) -> bytes:
+    """What a frame begins with: all but the message's fields."""
+    fields = [VERSION, type(envelope.message).__name__, envelope.session, envelope.number, None]
+    packed: bytes = msgpack.packb(fields, use_bin_type=True)
+    return packed[:-1]  # without the byte of None
 
 
 def decode(frame: bytes) -> Envelope:

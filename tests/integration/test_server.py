@@ -15,7 +15,7 @@ from mapreduce.coordinator.server import CoordinatorServer
 from mapreduce.errors import JournalError, UsageError
 from mapreduce.plan import AttemptId, Done, JobSpec, PartInfo, StepShape, TaskId, TaskKind
 from mapreduce.protocol import messages as m
-from mapreduce.protocol.wire import Envelope, decode, encode
+from mapreduce.protocol.wire import FRAMES_TOGETHER, Envelope, decode, encode
 from mapreduce.versions import own_versions
 
 DEADLINE_S = 30.0
@@ -155,7 +155,7 @@ def test_bad_frames_are_dropped_and_nothing_else_suffers(server, caplog):
     with Peer(server.address) as peer:
         peer.socket.send(b"\xff garbage")
         peer.socket.send(b"x" * 300_000)
-        peer.socket.send_multipart([b"two", b"parts"])
+        peer.socket.send_multipart([b"many"] * (FRAMES_TOGETHER + 1))
         peer.put(Envelope("", 0, m.Granted(AttemptId(TaskId("j", 0, TaskKind.MAP, 0), 1))))
         assert peer.ask(m.ListJobs(), m.Jobs) == m.Jobs(())
     assert len([record for record in caplog.records if "dropped" in record.message]) == 4

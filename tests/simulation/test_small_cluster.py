@@ -6,12 +6,14 @@ processes and disks.
 
 import pytest
 from simulated import Simulation
-from simulated_agent import Agent, RealAgent
+from simulated_agent import FAULTS_S, Agent, RealAgent
 
-from mapreduce.coordinator import kept, revocation, scheduling
+from mapreduce.coordinator import job_run, kept, revocation, scheduling
 from mapreduce.coordinator.job_run import JobRun
 from mapreduce.protocol.messages import RunAttempt
 from workers import killers
+from workers.agent_pool import Pool
+from workers.agent_state import AgentState
 from workers.killers import Hunt
 
 SCHEDULES = 300
@@ -33,6 +35,26 @@ def test_jobs_finish_after_faults_and_nothing_is_committed_twice(block, agent_ty
     """Whatever is lost, doubled, killed, paused or restarted, jobs end right, and the journal tells the same story."""
     each = SCHEDULES // 10
     run_all(range(block * each, (block + 1) * each), agent_type)
+
+
+@pytest.mark.parametrize("agent_type", [Agent, RealAgent])
+def test_the_same_where_attempts_wait_for_slots(agent_type, monkeypatch):
+    """Attempts that are given ahead, and taken back from behind long ones, break no rule either."""
+    monkeypatch.setattr(job_run, "AHEAD_S", FAULTS_S)  # here everything takes long
+    run_all(range(SCHEDULES // 3), agent_type)
+
+
+@pytest.mark.parametrize(
+    ("owner", "rule", "broken"),
+    [(Pool, "has_slot", True), (AgentState, "_never_begun", lambda *_: [])],
+    ids=["has_slot", "never_begun"],
+)
+def test_a_planted_defect_of_the_line_is_found(owner, rule, broken, monkeypatch):
+    """Were attempts begun without a slot, or those that wait dropped without a word, a seed fails."""
+    monkeypatch.setattr(job_run, "AHEAD_S", FAULTS_S)
+    monkeypatch.setattr(owner, rule, broken)
+    with pytest.raises(AssertionError):
+        run_all(range(SCHEDULES // 3), RealAgent)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ class Driver:
     def __init__(self):
         self.core, self.now = Coordinator(1, VERSIONS, 0.0), 0.0
         self.sessions, self.sent, self.told, self.entries = {}, {}, {}, []
+        self.over = set()
 
     def put(self, peer, envelope):
         return self.take(self.core.handle(Received(peer.encode(), envelope), self.now))
@@ -71,7 +72,8 @@ class Driver:
         return [message.attempt for message in self.told.get(worker, []) if isinstance(message, m.RunAttempt)]
 
     def finish(self, worker, attempt=None, **more):
-        attempt = attempt or self.running(worker)[-1]
+        attempt = attempt or [one for one in self.running(worker) if one not in self.over][-1]
+        self.over.add(attempt)
         self.agent(worker, m.AttemptDone(attempt, result(attempt, **more)))
         return attempt
 

@@ -91,6 +91,7 @@ class FakeCoordinator:
     """A ROUTER socket at `address`; agents are started with `start_agent`."""
 
     def __init__(self, address, folder):
+        self.frames = []  # that came, and were not looked at yet
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.ROUTER)
         self.socket.linger = 0
@@ -161,9 +162,12 @@ class FakeCoordinator:
 
     def receive(self, deadline_s):
         """Wait for any frame."""
-        left_s = deadline_s - time.monotonic()
-        assert self.socket.poll(max(0.0, left_s) * 1000), "no message came from any agent"
-        identity, frame = self.socket.recv_multipart()
+        if not self.frames:
+            left_s = deadline_s - time.monotonic()
+            assert self.socket.poll(max(0.0, left_s) * 1000), "no message came from any agent"
+            identity, *frames = self.socket.recv_multipart()
+            self.frames += [(identity, frame) for frame in frames]
+        identity, frame = self.frames.pop(0)
         return identity, wire.decode(frame)
 
     def expect(self, wanted, deadline_s=DEADLINE_S):

@@ -2,6 +2,7 @@
 
 from simulated_killers import killed_at, with_bad
 
+from mapreduce.config import AHEAD_PER_SLOT
 from mapreduce.dataflow.saved_use import bitmap
 from mapreduce.plan import Failure, FailureKind, TaskKind
 from mapreduce.protocol import messages as m
@@ -48,9 +49,16 @@ class Agent:
             self.beat = now
             self.sim.to_coordinator(self.identity, Envelope(self.session, 0, m.Heartbeat(self.sent, self.received)))
         for attempt, (until, pinned) in list(self.running.items()):
-            if now >= until:
+            if until is not None and now >= until:
                 del self.running[attempt]
                 self.finish(attempt, pinned)
+        self.begin()
+
+    def begin(self):
+        """Begin the attempts that have a slot; the others wait for one."""
+        for attempt, (until, pinned) in list(self.running.items())[: self.slots]:
+            if until is None:
+                self.running[attempt] = (self.sim.now + self.sim.random.choice([0.0, 0.5, 2.0]), pinned)
 
     def finish(self, attempt, pinned):
         """The attempt is over: report the first input that is lost, a random failure, or success."""
@@ -105,8 +113,10 @@ class Agent:
             case m.RunAttempt(attempt, previous):
                 pinned = self.sim.inputs(self, attempt)
                 self.sim.check_previous(attempt, previous)
-                self.running[attempt] = (self.sim.now + self.sim.random.choice([0.0, 0.5, 2.0]), pinned)
-                assert len(self.running) <= self.slots, f"{self.worker} has {self.slots} slots: {list(self.running)}"
+                self.running[attempt] = (None, pinned)
+                most = self.slots * (1 + AHEAD_PER_SLOT)
+                assert len(self.running) <= most, f"{self.worker} has {self.slots} slots: {list(self.running)}"
+                self.begin()
             case m.Granted(attempt):
                 if self.outcomes.pop(attempt, None) is not None:
                     self.kept.add(attempt)

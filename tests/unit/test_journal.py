@@ -66,11 +66,11 @@ def test_a_snapshot_replaces_its_entries(tmp_path):
 
 
 def test_snapshots_are_due_when_entries_outweigh_the_state(tmp_path):
-    """A small state is written every SNAPSHOT_ENTRIES entries, a large one after as many as it holds commits."""
+    """A small state is written every SNAPSHOT_ENTRIES entries, a large one after twice as many as it holds commits."""
     journal = Journal(tmp_path, durable=False)
     journal.append([ENTRIES[8]] * SNAPSHOT_ENTRIES)
     assert journal.wants_snapshot(10)
-    assert not journal.wants_snapshot(SNAPSHOT_ENTRIES + 1)
+    assert not journal.wants_snapshot(SNAPSHOT_ENTRIES // 2 + 1)
     journal.close()
 
 

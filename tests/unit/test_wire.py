@@ -100,13 +100,13 @@ def test_a_changed_byte_is_refused_or_gives_a_well_typed_message(position, chang
     ("body", "said"),
     [
         ([9, "Heartbeat", "s", 0, [1, 2]], "protocol version 9"),
-        ([2, "Nonsense", "s", 0, []], "Nonsense"),
-        ([2, "Heartbeat", "s", -1, [1, 2]], "session or number"),
-        ([2, "Heartbeat", "s", 0, [1]], "Heartbeat of 2 fields"),
-        ([2, "Heartbeat", "s", 0, [1, "2"]], "expected int, got str"),
-        ([2, "Heartbeat", "s", 0, [True, 2]], "expected int, got bool"),
+        ([3, "Nonsense", "s", 0, []], "Nonsense"),
+        ([3, "Heartbeat", "s", -1, [1, 2]], "session or number"),
+        ([3, "Heartbeat", "s", 0, [1]], "Heartbeat of 2 fields"),
+        ([3, "Heartbeat", "s", 0, [1, "2"]], "expected int, got str"),
+        ([3, "Heartbeat", "s", 0, [True, 2]], "expected int, got bool"),
         ({"a": 1}, "not a frame"),
-        ([2, "CancelAttempt", "s", 1, [[["j", 0, "paint", 0], 1]]], "expected TaskKind"),
+        ([3, "CancelAttempt", "s", 1, [[["j", 0, "paint", 0], 1]]], "expected TaskKind"),
     ],
 )
 def test_the_error_says_what_does_not_fit(body, said):
