@@ -88,7 +88,10 @@ def judged(line):
     """Of a line of py-spy's: the phase, the stage, the innermost function, the samples; no samples of a wait."""
     stack, _, samples = line.rpartition(" ")
     parts = stack.split(";")
-    command = [part for part in parts if part.startswith("process ")][-1]
+    commands = [part for part in parts if part.startswith("process ")]
+    # An embedded cluster's fork server is a copy of its agent: so it has the same command line.
+    is_copy = sum("workers.agent" in part for part in commands) > 1
+    command = "workers.fork_main" if is_copy else commands[-1]
     found = [match for part in parts if not part.startswith("process ") and (match := FRAME.match(part))]
     files = [match["file"] for match in found]
     tasks = [match["function"] for match in found if match["file"].endswith(TASKS)]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from mapreduce.functions import code_of, keyword_names
 from mapreduce.parameters import Parameter, convert
+from mapreduce.quick_dataclass import dataclass
 
 CONTEXT = "ctx"  # the name of the keyword-only parameter that gets the context
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mapreduce.protocol.messages import FromClient, JobStatus, LogEntry, ToClient
+from mapreduce.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

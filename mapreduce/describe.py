@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mapreduce.calls import Call, title_of
 from mapreduce.errors import PackagingError
 from mapreduce.formats import Columnar, Csv, Files, FixedLength, Format, JsonLines, Msgpack, Parquet, Records
@@ -11,6 +9,7 @@ from mapreduce.identity.steps import unjudged
 from mapreduce.job import Job, StepPlan
 from mapreduce.joins import Join
 from mapreduce.partitioners import ListPartitioner, RangePartitioner
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.step import InputPlan
 from mapreduce.targets import LoadedTarget, misspelt
 from mapreduce.travel.package import package_of

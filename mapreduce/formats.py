@@ -5,9 +5,8 @@ What a record is in each format, and how a file of it is cut, is in `dataflow.re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mapreduce.errors import JobDefinitionError
+from mapreduce.quick_dataclass import dataclass
 
 RECORD_BYTES = 256 << 20  # of one record of FixedLength: it is held several times over while it is mapped
 SKIP_BYTES = 1 << 40  # of a file's header: fits the arithmetic of offsets with room to spare

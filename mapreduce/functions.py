@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Sequence
+from types import FunctionType
 from typing import Any
 
 from mapreduce.project import is_library_file, is_stdlib_file
@@ -23,14 +25,25 @@ def code_of(function: object) -> Any:
     return code
 
 
-def keyword_names(function: object) -> list[str]:
+def keyword_names(function: object) -> Sequence[str]:
     """The names of its keyword-only parameters, which are the job's; none for what is not written in Python."""
+    # Read once for each function: an attempt of a short task takes less than that. Other objects may change.
+    return _names_of_function(function) if isinstance(function, FunctionType) else _read_names(function)
+
+
+@functools.lru_cache(maxsize=256)
+def _names_of_function(function: FunctionType) -> Sequence[str]:
+    return _read_names(function)
+
+
+def _read_names(function: object) -> Sequence[str]:
     if not declares_parameters(function):
-        return []
+        return ()
     signature = signature_of(function)
     if signature is None:
-        return []
-    return [name for name, found in signature.parameters.items() if found.kind is inspect.Parameter.KEYWORD_ONLY]
+        return ()
+    parameters = signature.parameters.items()
+    return tuple(name for name, found in parameters if found.kind is inspect.Parameter.KEYWORD_ONLY)
 
 
 def call_method(value: object) -> Any:

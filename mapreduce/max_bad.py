@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fractions import Fraction
 
 from mapreduce.errors import RecordError, UsageError
 from mapreduce.plan import Done, Failure, FailureKind, MaxBad
+from mapreduce.quick_dataclass import dataclass
 
 KINDS = 20  # of bad records that a task, or a status, tells apart: a screen of them; the rest is counted together
 KINDS_OF_JOB = 200  # that the coordinator counts apart: ten tasks with nothing in common

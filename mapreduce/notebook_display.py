@@ -7,7 +7,6 @@ updated in place, so that nothing flickers and a loop of many rounds does not fi
 from __future__ import annotations
 
 import contextlib
-import html
 import itertools
 import reprlib
 import secrets
@@ -212,6 +211,8 @@ def _div(text: str, before: str = "") -> str:
 
 def _escaped(text: str) -> str:
     """Text for HTML; what no message can carry (lone surrogates) is shown as "?"."""
+    import html  # noqa: PLC0415 - only notebooks show any
+
     return html.escape(text.encode("utf-8", "replace").decode())
 
 

@@ -13,10 +13,10 @@ import pathlib
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from mapreduce.errors import JobDefinitionError
+from mapreduce.quick_dataclass import dataclass
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})

@@ -6,10 +6,12 @@ This module does no I/O and imports nothing of ours but the errors.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.secret_urls import without_secrets
 
 # A job's id names folders and is in every message: short, and nothing in it may mean another place.
@@ -65,7 +67,7 @@ class TaskKind(enum.StrEnum):
     COMMIT = "commit"  # the job-commit task: moves the granted parts into place
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
 class TaskId:
     """One task of one job. `index` is the split's (or the previous step's part's), the partition's, or 0."""
 
@@ -80,7 +82,7 @@ class TaskId:
         return f"{self.kind} {self.index}" if self.step == 0 else f"{self.kind} {self.index} of step {self.step + 1}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
 class AttemptId:
     """One try at a task. `number` is never used twice in a job, not even over restarts of the coordinator."""
 

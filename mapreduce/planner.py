@@ -15,8 +15,9 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -34,6 +35,7 @@ from mapreduce.partitioners import KeyPartitioner, RangePartitioner
 from mapreduce.plan import JobSpec, Limits, MaxBad, StepShape, TaskOptions
 from mapreduce.planner_inputs import CutInputs, cut_inputs
 from mapreduce.protocol import plain
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.request import Request
 from mapreduce.secret_urls import without_secrets
 from mapreduce.targets import LoadedTarget, job_as_named, job_from_module, load_job, misspelt
@@ -72,19 +74,25 @@ def new_job_id(name: str, when: datetime, chance: str) -> str:
     return f"{plain_name}-{when:%Y%m%d-%H%M%S}-{chance}"
 
 
-def shapes_of(job: Job, splits: int, reducers: int | None, default: int = 1) -> tuple[StepShape, ...]:
+def shapes_of(
+    job: Job, splits: int, reducers: int | None, default: Callable[[StepPlan], int] = lambda _step: 1
+) -> tuple[StepShape, ...]:
     """How many tasks each step has; a step after the first has a map task for each part of the step before.
 
-    `reducers` is the number that was asked for, None for what the partitioner needs, or else `default`. Raises
-    UsageError where a partitioner needs another number than was asked for, and no other step takes that.
+    `reducers` is the number that was asked for, None for what the partitioner needs, or else the step's `default`.
+    Raises UsageError where a partitioner needs another number than was asked for, and no other step takes that.
     """
     takes_any = any(not step.map_only and _parts_of(step) is None for step in job.resolved)
     shapes: list[StepShape] = []
     for step in job.resolved:
         maps = shapes[-1].parts if shapes else splits
-        reduces = 0 if step.map_only else _reduces_of(step, reducers, default, is_free=takes_any)
+        reduces = 0 if step.map_only else _reduces_of(step, reducers, default(step), is_free=takes_any)
         shapes.append(StepShape(maps, reduces, step.title))
     return tuple(shapes)
+
+
+def _reducers_for(size: int, step: StepPlan) -> int:
+    return dataflow_inputs.default_reducers(size, collapsed=step.collapses)
 
 
 def _parts_of(step: StepPlan) -> int | None:
@@ -260,7 +268,7 @@ def _options(job: Job, request: Request, inputs: CutInputs, job_id: str) -> Task
         encoding=request.encoding or job.encoding,
         encoding_errors=check_encoding_errors(request.encoding_errors or job.encoding_errors),
         seed=job.seed,
-        steps=shapes_of(job, len(inputs.cut.splits), reducers, dataflow_inputs.default_reducers(inputs.size)),
+        steps=shapes_of(job, len(inputs.cut.splits), reducers, partial(_reducers_for, inputs.size)),
         inputs=inputs.cut.maps,
         formats=inputs.formats,
         outputs=_named_outputs(job, request),

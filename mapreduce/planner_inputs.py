@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from mapreduce.dataflow.inputs import find as dataflow_inputs
@@ -16,6 +15,7 @@ from mapreduce.input_arguments import arguments_of
 from mapreduce.job import Job, parse_size
 from mapreduce.joins import BROADCAST_BYTES
 from mapreduce.plan import EVERY_PART
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.read_as_text import has_no_format, note_on
 from mapreduce.request import KeptInput, Request, ResultFolders
 from mapreduce.urls import is_url, whole_place

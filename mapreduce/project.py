@@ -12,8 +12,9 @@ import os
 import sys
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from mapreduce.quick_dataclass import dataclass
 
 # Names that a project's modules cannot have: in a task process they would take the place of what the engine needs.
 RESERVED = frozenset(

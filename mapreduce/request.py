@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mapreduce.config import USER_ATTEMPTS
+from mapreduce.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from mapreduce.job import Job

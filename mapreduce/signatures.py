@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mapreduce.aggregators import Aggregator
@@ -16,6 +15,7 @@ from mapreduce.calls import CONTEXT, Call, in_role, title_of
 from mapreduce.errors import JobDefinitionError
 from mapreduce.functions import call_method, declares_parameters, is_written_by_user, signature_of
 from mapreduce.parameters import UNSET, Parameter, make_parameter, merge_parameters
+from mapreduce.quick_dataclass import dataclass
 
 _MAPPERS = frozenset({"mapper", "keys", "records"})
 _WRITTEN_AS = {

@@ -7,7 +7,6 @@ made.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from mapreduce.aggregators import Aggregator
@@ -15,6 +14,7 @@ from mapreduce.calls import Call
 from mapreduce.formats import Format, Text
 from mapreduce.joins import Join
 from mapreduce.partitioners import KeyPartitioner, check_partitioner
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.signatures import read_call
 from mapreduce.step_checks import check_step
 from mapreduce.step_inputs import Input, KeysObject, MapperObject, shown
@@ -81,6 +81,11 @@ class StepPlan:
     def map_only(self) -> bool:
         """Whether it has no reduce phase."""
         return self.reducer is None or self.broadcasts
+
+    @property
+    def collapses(self) -> bool:
+        """Whether map tasks fold or combine what they send."""
+        return self.combiner is not None or isinstance(self.reducer, Aggregator)
 
     @property
     def calls(self) -> tuple[Call, ...]:

@@ -16,13 +16,13 @@ import pkgutil
 import sys
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mapreduce.errors import JobDefinitionError, MapReduceError
 from mapreduce.job import Job
 from mapreduce.project import RESERVED, add_root, is_library_file, root_and_name
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.tracebacks import user_frame, user_traceback
 
 NEAR = 0.8  # of difflib's likeness: `reduce` and `reducr` are meant, `reducer_for_tests` and `mapping` need not be

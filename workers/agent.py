@@ -2,6 +2,9 @@
 
     python -P -m workers.agent --coordinator ADDRESS --slots N --scratch DIR [--listen ADDRESS] [--name NAME]
                                [--saved DIR] [--life-fd N]
+    python -P -m workers.agent --told-by N
+
+The second way is that of an embedded cluster: the options come as the first line of JSON through the life pipe N.
 
 Exit codes: 0 after SIGTERM or when the life pipe closed, 130 after Ctrl-C, 1 for a defect, 2 where it was refused or
 cannot be set up. This module is light: the fork server is started before anything dear is imported.
@@ -9,19 +12,29 @@ cannot be set up. This module is light: the fork server is started before anythi
 
 from __future__ import annotations
 
-import argparse
 import gc
+import importlib
 import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from workers.options import Options
-from workers.start import Process, start_fork_server, wait_or_kill
+from workers.start import Process, fork_fork_server, start_fork_server, wait_or_kill
+
+if TYPE_CHECKING:
+    from workers.options import Options
+
+TOLD_BY = "--told-by"
 
 
 def parse(arguments: list[str]) -> Options:
     """Read the command line; exits with 2 where it makes no sense."""
+    import argparse  # noqa: PLC0415 - an agent that is told its options has none on its command line
+
+    from workers.options import Options  # noqa: PLC0415 - not before the fork server is started
+
     parser = argparse.ArgumentParser(prog="workers.agent", description="A worker of the MapReduce engine.")
     parser.add_argument("--coordinator", required=True, help="the coordinator's address, such as tcp://10.0.0.1:5555")
     parser.add_argument("--slots", type=int, required=True, help="how many tasks run at a time")
@@ -38,26 +51,72 @@ def parse(arguments: list[str]) -> Options:
 
 def main(arguments: list[str]) -> int:
     """Run an agent; give the exit code."""
+    if arguments[:1] == [TOLD_BY]:
+        return _run_told(int(arguments[1]))
     options = parse(arguments)
     if options.life_fd is not None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever holds the life pipe
-        os.set_inheritable(options.life_fd, False)
-    worker = os.urandom(8).hex()  # names this life of the agent, and no other
+        _keep_to_itself(options.life_fd)
+    worker = _new_worker()
     server, control = start_fork_server(worker, options.name)
     try:
-        return _run(options, worker, server, control)
+        return _import_agent()(options, worker, server, control)
     finally:
         control.close()
         wait_or_kill(server, 0.1)  # it is gone already, but where the set-up failed
 
 
-def _run(options: Options, worker: str, server: Process, control: socket.socket) -> int:
+def _run_told(life_fd: int) -> int:
+    """Run an agent whose options come through its life pipe, while it imports what it needs."""
+    _keep_to_itself(life_fd)
+    worker, name = _new_worker(), socket.gethostname()
+    gc.disable()
+    importlib.import_module("workers.task_link")  # what the fork server needs too, which is a copy of this process
+    server, control = fork_fork_server(worker, name, life_fd)
+    try:
+        from workers.options import Options  # noqa: PLC0415 - as above
+
+        run_agent = _import_agent()
+        told = _told_options(life_fd)
+        if told is None:
+            return 0
+        options = Options(**told, listen=None, name=name, life_fd=life_fd)
+        return run_agent(options, worker, server, control)
+    finally:
+        control.close()
+        wait_or_kill(server, 0.0)  # as above; nobody has asked it for anything
+
+
+def _told_options(life_fd: int) -> dict[str, Any] | None:
+    """Some fields of Options, None where the other end has closed the pipe: there is nothing to do."""
+    line = b""
+    while not line.endswith(b"\n"):
+        read = os.read(life_fd, 1)  # no more than the line: what follows is for the shell
+        if not read:
+            return None
+        line += read
+    import json  # noqa: PLC0415 - as above
+
+    told: dict[str, Any] = json.loads(line)
+    return told
+
+
+def _new_worker() -> str:
+    return os.urandom(8).hex()  # names this life of the agent, and no other
+
+
+def _keep_to_itself(life_fd: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever holds the life pipe
+    os.set_inheritable(life_fd, False)
+
+
+def _import_agent() -> Callable[[Options, str, Process, socket.socket], int]:
     # Imported only now, while the fork server does its own imports; all of it stays, so that collecting is idle work.
     gc.disable()
     from workers.agent_main import run_agent  # noqa: PLC0415 - see above
 
+    gc.freeze()
     gc.enable()
-    return run_agent(options, worker, server, control)
+    return run_agent
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from mapreduce.config import FAILURE_TEXT_CHARS, LOG_BYTES_PER_ATTEMPT, RECORD_CHARS
 from mapreduce.plan import AttemptId, Failure, FailureKind
 from mapreduce.protocol.messages import AttemptDone, AttemptFailed, Inventory, PrepareJob
+from mapreduce.quick_dataclass import dataclass
 from workers.agent_events import ProcessEnded
 from workers.killers import Hunt, Mark
 from workers.task_messages import Run

@@ -6,10 +6,9 @@ out the effects. `process` numbers a task process of this agent, from 1, and is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mapreduce.plan import AttemptId
 from mapreduce.protocol.wire import Envelope
+from mapreduce.quick_dataclass import dataclass
 from workers.killers import Mark
 from workers.task_messages import FromTask, ToTask
 

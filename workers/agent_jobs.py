@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mapreduce.config import BLOB_BYTES
-from mapreduce.plan import Failure, FailureKind
+from mapreduce.plan import Failure, FailureKind, TaskId, TaskKind
 from mapreduce.protocol import plain
 from mapreduce.protocol.messages import BlobData, GetBlob, PrepareJob, Results, Source
+from mapreduce.quick_dataclass import dataclass
 from workers.agent_events import StorePiece
 from workers.task_messages import LoadJob
 
@@ -65,6 +66,7 @@ class HeldJob:
     probe_deaths: int = 0
     version: int = 0
     saved: bytes = b""
+    reads_kept: bool = False
     sources: dict[tuple[int, bool, int], tuple[int, Source, bytes]] = field(default_factory=dict)
 
     @staticmethod
@@ -124,14 +126,24 @@ class HeldJob:
         """Learn where committed results lie."""
         for source in results.sources:
             key = (results.step, results.of_maps, source.attempt.task.index)
-            known = self.sources.pop(key, None)
+            known = self.sources.get(key)
             if known is not None and known[1] == source:
-                self.sources[key] = known  # told again, as after a new session: who knows it needn't hear it
-                continue
+                continue  # told again, as after a new session: who knows it needn't hear it
+            self.sources.pop(key, None)  # they are in the order of their versions
             self.version += 1
+            self.reads_kept = self.reads_kept or results.step < 0
             one = Results(results.job, results.step, results.of_maps, (source,))
             self.sources[key] = (self.version, source, plain.pack(one))
 
     def sources_after(self, version: int) -> tuple[bytes, ...]:
         """The sources that who knows `version` does not know yet."""
-        return tuple(packed for number, _, packed in self.sources.values() if number > version)
+        found = []
+        for number, _, packed in reversed(self.sources.values()):
+            if number <= version:
+                break
+            found.append(packed)
+        return tuple(reversed(found))
+
+    def reads_sources(self, task: TaskId) -> bool:
+        """Whether a task may read results of others: a map task of the first step reads those of other jobs at most."""
+        return self.reads_kept or task.step > 0 or task.kind is not TaskKind.MAP

@@ -71,7 +71,7 @@ def _run(options: Options, worker: str, server: Process, control: socket.socket,
     )
     embedded = options.life_fd is not None and options.coordinator.startswith("ipc://")
     shell = AgentShell(
-        AgentState(register, str(scratch.jobs), str(scratch.shared), str(saved)),
+        AgentState(register, str(scratch.jobs), str(scratch.shared), str(saved), one_job=options.one_job),
         sock,
         Processes(worker, options.name, server, control),
         disk,

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mapreduce.config import STDERR_TAIL_LINES
 from mapreduce.plan import AttemptId
+from mapreduce.quick_dataclass import dataclass
 from workers.agent_events import Effect, KillProcess, StartProcess, Tell
 from workers.agent_jobs import HeldJob
 from workers.task_messages import LoadJob
@@ -89,8 +90,10 @@ class TaskProcess:
 class Pool:
     """The agent's task processes."""
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
+    def __init__(self, slots: int, *, one_job: bool = False) -> None:
+        """With `one_job` no processes are started for others, once it is over."""
+        self._slots = self._ahead = slots
+        self._one_job = one_job
         self._last = 0
         self._processes: dict[int, TaskProcess] = {}  # the least recently used first
 
@@ -111,7 +114,7 @@ class Pool:
     def fill(self) -> list[Effect]:
         """Start processes ahead, until there are as many as slots."""
         effects: list[Effect] = []
-        while len(self._alive()) < self._slots:
+        while len(self._alive()) < self._ahead:
             effects.append(self._start())
         return effects
 
@@ -153,6 +156,8 @@ class Pool:
     def leave(self, job: str, *, loads: bool) -> list[Effect]:
         """A job is over: keep the processes that stay warm, and kill the others. `loads`: its code did load here."""
         effects: list[Effect] = []
+        if self._one_job:
+            self._ahead = 0
         for process in self.of_job(job):
             if process.warm and process.role is Role.IDLE and loads:
                 process.job, process.told, process.idle_s = "", 0, None

@@ -6,8 +6,6 @@ the session is dropped and the agent registers anew, as the same worker, with al
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mapreduce.config import HEARTBEAT_S, REGISTER_RETRY_S
 from mapreduce.protocol.messages import (
     BlobData,
@@ -21,6 +19,7 @@ from mapreduce.protocol.messages import (
     Welcome,
 )
 from mapreduce.protocol.wire import Envelope, encode
+from mapreduce.quick_dataclass import dataclass
 from workers.agent_events import Effect, Note, Send
 
 UNNUMBERED = (Register, Heartbeat, GetBlob)  # what may be lost or come twice without harm

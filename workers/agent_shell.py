@@ -55,6 +55,7 @@ RECONNECT_MAX_MS = 1000  # a coordinator that is away is asked for once a second
 TRANSPORT_BEAT_MS = 5000  # a connection that a router forgot is noticed so, and made anew
 LEAVE_LINGER_MS = 200  # for the last word to go out
 CLEAN_S = 30.0  # for removing a killed client's output: nobody waits, and a store may be slow or away for a while
+POLLIN, POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)  # plain ints: flags of an enumeration take microseconds each
 LAST_PROCESS = 1 << 62  # a number for the process that cleans up at the end
 
 log = logging.getLogger("mapreduce.worker")
@@ -170,12 +171,12 @@ class AgentShell:
     def _turn(self, timeout_s: float) -> None:
         """Wait until something happens, and take a bounded amount of it from everyone."""
         control, links, logs = self._processes.control, self._processes.links(), self._processes.log_fds()
-        wanted: dict[Any, int] = {self._socket: zmq.POLLIN | (zmq.POLLOUT if self._line_blocked else 0)}
+        wanted: dict[Any, int] = {self._socket: POLLIN | (POLLOUT if self._line_blocked else 0)}
         wanted[control.fileno()] = _interest(control.wants_write)
         for fd, (_, link) in links.items():
             wanted[fd] = _interest(link.wants_write)
         for fd in (*logs, *self._other_fds()):
-            wanted[fd] = zmq.POLLIN
+            wanted[fd] = POLLIN
         if wanted != self._wanted:  # seldom: a poller is costly to make
             self._wanted, self._poller = wanted, zmq.Poller()
             for peer, interest in wanted.items():
@@ -183,9 +184,9 @@ class AgentShell:
         ready = dict(self._poller.poll(round(timeout_s * 1000) + 1))
         self._receive(ready.pop(self._socket, 0))
         for fd, (process, link) in links.items():
-            if ready.get(fd, 0) & zmq.POLLOUT:
+            if ready.get(fd, 0) & POLLOUT:
                 link.flush()
-            if ready.get(fd, 0) & ~zmq.POLLOUT:
+            if ready.get(fd, 0) & ~POLLOUT:
                 self._events += self._processes.read_link(process)
         for fd in ready.keys() & logs.keys():
             self._events += self._processes.read_log(logs[fd])
@@ -203,10 +204,10 @@ class AgentShell:
         return fds
 
     def _receive(self, what: int) -> None:
-        if what & zmq.POLLOUT and self._line_blocked:
+        if what & POLLOUT and self._line_blocked:
             self._line_blocked = False
             self._events.append(LineOpen())
-        if not what & zmq.POLLIN:
+        if not what & POLLIN:
             return
         for _ in range(FRAMES_PER_TURN):
             try:
@@ -299,8 +300,8 @@ class AgentShell:
         poller = zmq.Poller()
         for fd, (process, _) in self._processes.links().items():
             if process == LAST_PROCESS:
-                poller.register(fd, zmq.POLLIN)
-        poller.register(self._processes.control.fileno(), zmq.POLLIN)
+                poller.register(fd, POLLIN)
+        poller.register(self._processes.control.fileno(), POLLIN)
         while (left_s := deadline_s - time.monotonic()) > 0:
             poller.poll(round(left_s * 1000))
             for event in (*self._processes.read_link(LAST_PROCESS), *self._processes.read_control()):
@@ -310,7 +311,7 @@ class AgentShell:
 
 
 def _interest(wants_write: bool) -> int:
-    return zmq.POLLIN | (zmq.POLLOUT if wants_write else 0)
+    return POLLIN | (POLLOUT if wants_write else 0)
 
 
 LIFE_OVER = "the life pipe closed"

@@ -80,13 +80,15 @@ class AgentState:
     """One agent's state.
 
     `jobs_folder` is where jobs' folders lie, by their ids, `shared_folder` where blobs lie that jobs share, and
-    `saved_folder` where map results of failed jobs are.
+    `saved_folder` where map results of failed jobs are. With `one_job` the agent leaves when that is over.
     """
 
-    def __init__(self, register: Register, jobs_folder: str, shared_folder: str, saved_folder: str = "") -> None:
+    def __init__(
+        self, register: Register, jobs_folder: str, shared_folder: str, saved_folder: str = "", *, one_job: bool = False
+    ) -> None:
         self._worker = register.name or register.worker
         self._session = Session(register)
-        self._pool = Pool(register.slots)
+        self._pool = Pool(register.slots, one_job=one_job)
         folder = PurePath(jobs_folder)
         self._preparation = Preparation(
             self._session, self._pool, self._worker, folder, shared=shared_folder, saved=saved_folder
@@ -241,10 +243,11 @@ class AgentState:
         process, effects = self._pool.take(job, Role.RUNNING)
         process.attempt = running.attempt
         running.process = process.number
-        news = job.sources_after(process.told)
-        process.told = job.version
-        for start in range(0, len(news), SOURCES_PER_MESSAGE):
-            effects.append(Tell(process.number, AddSources(news[start : start + SOURCES_PER_MESSAGE])))
+        if job.reads_sources(running.attempt.task):
+            news = job.sources_after(process.told)
+            process.told = job.version
+            for start in range(0, len(news), SOURCES_PER_MESSAGE):
+                effects.append(Tell(process.number, AddSources(news[start : start + SOURCES_PER_MESSAGE])))
         return [*effects, Tell(process.number, running.order())]
 
     def _granted(self, message: Granted, _now_s: float) -> list[Effect]:

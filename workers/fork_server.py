@@ -6,7 +6,6 @@ them when the agent's socket closes. Runs nothing of Polars: its thread pool wou
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import selectors
@@ -17,6 +16,7 @@ import warnings
 from pathlib import Path
 from typing import NoReturn
 
+from mapreduce.dataflow.tasks.task import begins_frozen
 from mapreduce.errors import MapReduceError
 from workers import life
 from workers.task_link import FDS_PER_FRAME, FdLink
@@ -152,7 +152,6 @@ def serve(arguments: list[str]) -> int:
     control = socket.socket(fileno=int(arguments[0]))
     control.set_inheritable(False)
     life.adopt_orphans()
-    gc.collect()
-    gc.freeze()  # so that a child's collections neither visit nor copy what all share
+    begins_frozen()  # `fork_main` has seen to it: a child's collections neither visit nor copy what all share
     ForkServer(control, arguments[1:]).serve()
     return 0

@@ -8,10 +8,11 @@ alone, and what a process made whose batches were cut for the search counts for 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mapreduce.dataflow.bad.series import COMBINING, FOLDING, SERIES, TABLE
 from mapreduce.plan import Failure
+from mapreduce.quick_dataclass import dataclass
 
 DEATHS_ON_ONE = 2  # by its own doing (a crash, an exit): once may be chance, such as a neighbour's broken memory
 KILLS_ON_ONE = 3  # by a signal that may come from outside: memory that others took, somebody's kill -9

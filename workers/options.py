@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from mapreduce.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The command line. `life_fd` is a descriptor whose closing ends the agent; no `saved` is one in the scratch."""
+    """The command line. `life_fd` is a descriptor whose closing ends the agent; no `saved` is one in the scratch.
+
+    With `one_job` whoever started the agent has one job for it.
+    """
 
     coordinator: str
     slots: int
@@ -16,3 +19,4 @@ class Options:
     name: str
     life_fd: int | None
     saved: str | None = None
+    one_job: bool = False

@@ -9,9 +9,10 @@ import codecs
 import logging
 import os
 import socket
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mapreduce.errors import MapReduceError, WireError
+from mapreduce.quick_dataclass import dataclass
 from workers import life
 from workers.agent_events import Event, ProcessEnded, ProcessPrinted, ProcessSaid
 from workers.marks import read_mark, read_place, shared_memory

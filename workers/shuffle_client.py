@@ -15,7 +15,16 @@ from mapreduce.dataflow.disk import DISK_ERRORS
 from mapreduce.dataflow.shuffle.block_file import Slice
 from mapreduce.errors import DiskFullError, InputLostError, WireError
 from workers.shuffle_fetch import Ask, FetchEffect, FetchMachine, Wanted
-from workers.shuffle_messages import FRAME_BYTES, BytesReply, Gone, SliceReply, decode, encode
+from workers.shuffle_messages import (
+    FRAME_BYTES,
+    REQUEST_BYTES,
+    BytesReply,
+    Gone,
+    Request,
+    SliceReply,
+    decode_all,
+    frames,
+)
 
 POLL_S = 0.5  # between looks at who is silent: small beside the times that count
 
@@ -47,26 +56,32 @@ def _run(machine: FetchMachine, sockets: _Sockets, fd: int, path: Path) -> None:
         effects = []
         for address, frame in sockets.receive(max(0.0, next_tick_s - time.monotonic())):
             try:
-                reply = decode(frame)
+                replies = decode_all(frame)
             except WireError as error:
                 log.warning("dropped a frame of the shuffle server %s: %s", address, error)
                 continue
-            if isinstance(reply, SliceReply | BytesReply | Gone):
-                _perform(machine.answer(address, reply, time.monotonic()), sockets, fd, path)
+            for reply in replies:
+                if isinstance(reply, SliceReply | BytesReply | Gone):
+                    effects += machine.answer(address, reply, time.monotonic())
+            _perform(effects, sockets, fd, path)
+            effects = []
         if time.monotonic() >= next_tick_s:
             next_tick_s = time.monotonic() + POLL_S
             effects = machine.tick(time.monotonic())
 
 
 def _perform(effects: list[FetchEffect], sockets: _Sockets, fd: int, path: Path) -> None:
+    asked: dict[str, list[Request]] = {}
     for effect in effects:
         if isinstance(effect, Ask):
-            sockets.send(effect)
+            asked.setdefault(effect.address, []).append(effect.request)
         else:
             data, offset = memoryview(effect.data), effect.offset
             while data:
                 written = _guard(path, lambda data=data, offset=offset: os.pwrite(fd, data, offset))
                 data, offset = data[written:], offset + written
+    for address, requests in asked.items():
+        sockets.send(address, requests)
 
 
 def _guard(path: Path, write: Any) -> int:
@@ -96,13 +111,14 @@ class _Sockets:
         for sock in self._sockets.values():
             sock.close(linger=0)
 
-    def send(self, ask: Ask) -> None:
-        """Send a request. What the socket has no room for is lost, and asked for again later."""
-        sock = self._sockets.get(ask.address) or self._open(ask)
+    def send(self, address: str, requests: Sequence[Request]) -> None:
+        """Send requests. What the socket has no room for is lost, and asked for again later."""
+        sock = self._sockets.get(address) or self._open(address, requests[0])
         try:
-            sock.send(encode(ask.request), zmq.NOBLOCK)
+            for frame in frames(requests, REQUEST_BYTES // 2):
+                sock.send(frame, zmq.NOBLOCK)
         except zmq.Again:
-            log.warning("the shuffle server %s takes no more requests", ask.address)
+            log.warning("the shuffle server %s takes no more requests", address)
 
     def receive(self, timeout_s: float) -> list[tuple[str, bytes]]:
         """Wait for answers; at most one of each server, so that they are written as they come."""
@@ -111,19 +127,19 @@ class _Sockets:
             found.append((self._addresses[sock], sock.recv(zmq.NOBLOCK)))
         return found
 
-    def _open(self, ask: Ask) -> zmq.Socket[bytes]:
+    def _open(self, address: str, request: Request) -> zmq.Socket[bytes]:
         sock: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
         sock.linger = 0
         sock.sndhwm = sock.rcvhwm = 0  # the machine's credits are the bound
         sock.maxmsgsize = FRAME_BYTES
-        sock.ipv6 = "[" in ask.address
+        sock.ipv6 = "[" in address
         try:
-            sock.connect(ask.address)
+            sock.connect(address)
         except zmq.ZMQError as error:
             sock.close()
-            msg = f"the shuffle server's address {ask.address!r} cannot be used: {error.strerror}"
-            raise InputLostError(ask.request.attempt, msg) from error
-        self._sockets[ask.address] = sock
-        self._addresses[sock] = ask.address
+            msg = f"the shuffle server's address {address!r} cannot be used: {error.strerror}"
+            raise InputLostError(request.attempt, msg) from error
+        self._sockets[address] = sock
+        self._addresses[sock] = address
         self._poller.register(sock, zmq.POLLIN)
         return sock

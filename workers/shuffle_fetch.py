@@ -1,15 +1,16 @@
 """Fetching slices of other workers' files: a pure machine.
 
-Owns what is asked for and when: first each slice's index, then its bytes, in pieces of whole blocks; how much may be
-under way (credits); asking again; giving up on a server that has been silent. Knows no socket, file or clock:
-`shuffle_client` carries the effects out. All slices land in one local file, each in a range of its own.
+Owns what is asked for and when: first each slice's index, with which few bytes come at once, then its bytes, in pieces
+of whole blocks; how much may be under way (credits); asking again; giving up on a server that has been silent. Knows no
+socket, file or clock: `shuffle_client` carries the effects out. All slices land in one local file, each in a range of
+its own.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import xxhash
 
@@ -17,6 +18,7 @@ from mapreduce.config import FETCH_CREDIT_BYTES, FETCH_PIECE_BYTES, FETCH_TIMEOU
 from mapreduce.dataflow.shuffle.block_file import BlockRef, Slice
 from mapreduce.errors import InputLostError
 from mapreduce.plan import AttemptId
+from mapreduce.quick_dataclass import dataclass
 from workers.shuffle_messages import BytesReply, BytesRequest, Gone, Reply, Request, SliceReply, SliceRequest
 
 FETCH_RETRY_S = 3.0  # after so long without a byte from a server everything is asked for again: it may have restarted
@@ -115,9 +117,9 @@ class FetchMachine:
         if isinstance(reply, Gone):
             raise _lost(pending.wanted, reply.reason)
         if isinstance(reply, SliceReply) and isinstance(pending.request, SliceRequest):
-            self._plan(pending.wanted, reply.slice)
+            effects += self._plan(pending.wanted, reply.slice, reply.data)
         elif isinstance(reply, BytesReply) and isinstance(pending.request, BytesRequest):
-            _check(pending, pending.request, reply.data)
+            _check(pending.wanted, pending.blocks, pending.request.offset, pending.request.length, reply.data)
             effects.append(Write(pending.at, reply.data))
         else:
             return []
@@ -126,16 +128,20 @@ class FetchMachine:
         self._answered(pending.wanted.place)
         return effects + self._fill(now_s)
 
-    def _plan(self, wanted: Wanted, found: Slice) -> None:
-        """A slice's index has come: give it its range of the file, and cut it into pieces."""
+    def _plan(self, wanted: Wanted, found: Slice, data: bytes) -> list[FetchEffect]:
+        """A slice's index has come: give it its range of the file, and cut it into pieces, if it came without bytes."""
         start, length = found.byte_range
         at, self._end = self._end, self._end + length
         producer = wanted.request.attempt
         self.slices[wanted.place] = replace(found.relocated(self._path, at), producer=producer)
+        if data:
+            _check(wanted, found.blocks, start, length, data)
+            return [Write(at, data)]
         for offset, size, blocks in _cut(found.blocks, self._piece):
             request = BytesRequest(0, producer, wanted.request.spill, offset, size)
             self._pieces.append(_Pending(wanted, request, size, at + offset - start, blocks))
             self._missing[wanted.place] += 1
+        return []
 
     def _answered(self, place: int) -> None:
         self._missing[place] -= 1
@@ -188,15 +194,16 @@ def _cut(blocks: Iterable[BlockRef], piece: int) -> Iterable[tuple[int, int, tup
         yield gathered[0].offset, size, tuple(gathered)
 
 
-def _check(pending: _Pending, request: BytesRequest, data: bytes) -> None:
-    if len(data) != request.length:
-        raise _lost(pending.wanted, f"{len(data)} bytes came for bytes {request.offset}+{request.length}")
+def _check(wanted: Wanted, blocks: Iterable[BlockRef], offset: int, length: int, data: bytes) -> None:
+    """Raise InputLostError unless these are the bytes of a range of the file, and the blocks in it."""
+    if len(data) != length:
+        raise _lost(wanted, f"{len(data)} bytes came for bytes {offset}+{length}")
     view = memoryview(data)
-    for block in pending.blocks:
-        start = block.offset - request.offset
+    for block in blocks:
+        start = block.offset - offset
         if xxhash.xxh3_64_intdigest(view[start : start + block.length]) != block.checksum:
             where = f"bytes {block.offset} to {block.offset + block.length}"
-            raise _lost(pending.wanted, f"{where} are not what was written (their checksum differs)")
+            raise _lost(wanted, f"{where} are not what was written (their checksum differs)")
 
 
 def _lost(wanted: Wanted, why: str) -> InputLostError:

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mapreduce.errors import MapReduceError, UsageError
-from workers.start import Process, start_process, wait_or_kill
+from workers.start import start_process, wait_or_kill
 
 START_S = 20.0  # for its first line: a busy machine takes seconds to import what it needs
 RESTARTS = 5  # it runs no user code, so that more deaths mean that the machine is in trouble
@@ -102,7 +102,7 @@ class ShuffleProcess:
         read_end, self._life = os.pipe()
         try:
             arguments = ["--listen", self.address, "--folder", str(self._folder), "--life-fd", str(read_end)]
-            self._process: Process = start_process("workers.shuffle_server", arguments, [read_end], subprocess.PIPE)
+            self._process = start_process("workers.shuffle_server", arguments, [read_end], subprocess.PIPE)
         finally:
             os.close(read_end)
 

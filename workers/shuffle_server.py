@@ -19,25 +19,27 @@ from typing import Any
 import zmq
 
 from mapreduce.config import FETCH_PIECE_BYTES
-from mapreduce.dataflow.shuffle.block_index import read_slice
+from mapreduce.dataflow.shuffle.block_index import read_small_slice
 from mapreduce.errors import CorruptBlockError, WireError
 from mapreduce.file_names import part_file_name, run_file_name
 from mapreduce.plan import JOB_ID, AttemptId
 from workers.shuffle_messages import (
+    INLINE_BYTES,
     PART,
+    REPLY_BYTES,
+    REQUEST_BYTES,
     BytesReply,
     BytesRequest,
     Gone,
     Reply,
     SliceReply,
     SliceRequest,
-    decode,
-    encode,
+    decode_all,
+    frames,
 )
 
-REQUEST_BYTES = 16 << 10  # no honest request is nearly as large
 MOST_OFFSET = (1 << 63) - 1 - FETCH_PIECE_BYTES  # files end earlier; the system call takes 63 bits, the wire 64
-FRAMES_PER_TURN = 64  # answered before the life pipe is looked at again
+FRAMES_PER_TURN = 8  # answered before the life pipe is looked at again
 
 
 class ShuffleServer:
@@ -51,8 +53,8 @@ class ShuffleServer:
         try:
             path = self._path(request.attempt, request.spill)
             if isinstance(request, SliceRequest):
-                found = read_slice(path, request.partition, low=request.low, high=request.high)
-                return SliceReply(request.request, replace(found, path=""))
+                found, data = read_small_slice(path, request.partition, request.low, request.high, INLINE_BYTES)
+                return SliceReply(request.request, replace(found, path=""), data)
             return BytesReply(request.request, self._read(path, request))
         except FileNotFoundError:
             return Gone(request.request, "the file is not there")
@@ -61,19 +63,22 @@ class ShuffleServer:
         except (CorruptBlockError, IndexError, WireError) as error:
             return Gone(request.request, str(error))
 
-    def _path(self, attempt: AttemptId, spill: int) -> Path:
+    def _path(self, attempt: AttemptId, spill: int) -> str:
         if not JOB_ID.fullmatch(attempt.task.job):
             msg = "not the id of a job"
             raise WireError(msg)
         name = part_file_name(attempt) if spill == PART else run_file_name(attempt, spill)
-        return self._folder / attempt.task.job / name
+        return f"{self._folder}/{attempt.task.job}/{name}"
 
-    def _read(self, path: Path, request: BytesRequest) -> bytes:
+    def _read(self, path: str, request: BytesRequest) -> bytes:
         if not 0 < request.length <= FETCH_PIECE_BYTES or not 0 <= request.offset <= MOST_OFFSET:
             msg = f"a piece has 1 to {FETCH_PIECE_BYTES} bytes, not {request.length} at {request.offset}"
             raise WireError(msg)
-        with path.open("rb") as file:
-            data = os.pread(file.fileno(), request.length, request.offset)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.pread(fd, request.length, request.offset)
+        finally:
+            os.close(fd)
         if len(data) < request.length:
             msg = f"the file ends before byte {request.offset + request.length}"
             raise WireError(msg)
@@ -91,17 +96,18 @@ def serve(sock: zmq.Socket[bytes], server: ShuffleServer, life_fd: int) -> None:
             return
         for _ in range(FRAMES_PER_TURN):
             try:
-                identity, *frames = sock.recv_multipart(zmq.NOBLOCK)
+                identity, *parts = sock.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
             try:
-                (frame,) = frames
-                request = decode(frame)
+                (part,) = parts
+                requests = decode_all(part)
             except (WireError, ValueError) as error:
                 print(f"shuffle server: dropped a frame: {error}", file=sys.stderr)  # noqa: T201 - its log
                 continue
-            if isinstance(request, SliceRequest | BytesRequest):
-                sock.send_multipart([identity, encode(server.answer(request))])
+            answers = (server.answer(one) for one in requests if isinstance(one, SliceRequest | BytesRequest))
+            for frame in frames(answers, REPLY_BYTES):
+                sock.send_multipart([identity, frame])
 
 
 def bind(context: zmq.Context[Any], address: str) -> zmq.Socket[bytes]:

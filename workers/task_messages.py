@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import typing
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import msgpack
@@ -16,6 +16,7 @@ import msgpack
 from mapreduce.errors import WireError
 from mapreduce.plan import AttemptId, Done, Failure
 from mapreduce.protocol import plain
+from mapreduce.quick_dataclass import dataclass
 
 LENGTH = struct.Struct("<I")
 FRAME_BYTES = 64 << 20  # of one frame: a job's sources are told in pieces far below, so more is a defect

@@ -1,9 +1,12 @@
 from collections import Counter
+from functools import cache
 from os.path import basename
+
+name = cache(basename)
 
 
 def mapper(line, *, ctx):
-    document = basename(ctx.path)
+    document = name(ctx.path)
     for word in line.split():
         yield word, document
 

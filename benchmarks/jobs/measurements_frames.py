@@ -1,11 +1,15 @@
 import polars as pl
 
-from mapreduce import Job, Max, Mean, Min
+from mapreduce import Csv, Job, Max, Mean, Min
 
 
 def mapper(frame):
-    fields = pl.col("value").str.split_exact(";", 1).struct
-    return frame.select(key=fields.field("field_0"), value=fields.field("field_1").cast(pl.Float64))
+    return frame.select(key="column_1", value=pl.col("column_2").cast(pl.Float64))
 
 
-job = Job(mapper, frames=True, reducer={"min": Min(), "mean": Mean(), "max": Max()})
+job = Job(
+    mapper,
+    input=Csv(header=False, separator=";", quoted_newlines=False),
+    frames=True,
+    reducer={"min": Min(), "mean": Mean(), "max": Max()},
+)

@@ -4,8 +4,8 @@ from mapreduce import Job, Sum
 
 
 def mapper(frame):
-    words = frame.select(key=pl.col("value").str.split(" ").explode())
-    return words.group_by("key").agg(value=pl.len())
+    words = frame.lazy().select(key=pl.col("value").str.split(" ").explode())
+    return words.group_by("key").agg(value=pl.len()).collect()
 
 
 job = Job(mapper, frames=True, reducer=Sum())

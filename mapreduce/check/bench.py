@@ -108,7 +108,7 @@ class Bench:
 
     def plan(self, sample: Sample, *, reducers: int = REDUCERS) -> TrialPlan:
         """The trial of a sample; `replace` makes others of it."""
-        steps = shapes_of(self.job, len(sample.tasks), None, reducers)
+        steps = shapes_of(self.job, len(sample.tasks), None, lambda _step: reducers)
         return self._plan(sample, replace(self.options, steps=steps, inputs=sample.counts(len(self.splits))))
 
     def plan_as_run(self, sample: Sample) -> TrialPlan:

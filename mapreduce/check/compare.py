@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +13,7 @@ from mapreduce.dataflow.columns.keys import decode_key, encode_key
 from mapreduce.dataflow.columns.values import decode_value, encode_value
 from mapreduce.dataflow.context import shorten
 from mapreduce.plan import TaskId
+from mapreduce.quick_dataclass import dataclass
 
 # Of the larger number: a sum of a million floats in another order differs by far less, and a mistake by far more.
 RELATIVE = 1e-9

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from mapreduce.aggregators import Aggregator
 from mapreduce.check.bench import Bench
@@ -18,6 +17,7 @@ from mapreduce.check.sample import Sample
 from mapreduce.check.spread import Spread
 from mapreduce.check.trial import Outcome, TaskTrace, Watched
 from mapreduce.plan import TaskKind
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.step import StepPlan
 
 START_S = 1.0  # of a run on one machine, before its first task and after its last

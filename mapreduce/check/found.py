@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mapreduce.check.report import CheckReport, Estimate, Finding, Level, Sampled, Travelling
 from mapreduce.check.sample import Sample
@@ -12,6 +12,7 @@ from mapreduce.dataflow.readers.unreadable import UnreadableRecord
 from mapreduce.errors import MapReduceError
 from mapreduce.failed.advice import has_users_line
 from mapreduce.plan import Failure
+from mapreduce.quick_dataclass import dataclass
 
 
 @dataclass(slots=True)

@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from mapreduce.check.suspects import line_of
@@ -25,6 +24,7 @@ from mapreduce.check.trial import Outcome, TrialPlan, run_trial
 from mapreduce.errors import PackagingError
 from mapreduce.project import is_engine_file, is_library_file
 from mapreduce.protocol.plain import pack, unpack
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.travel.loader import load
 from mapreduce.travel.side_files import travelled_files
 
@@ -69,7 +69,7 @@ class OtherProcess:
 
     def __init__(self, folder: Path, blobs: tuple[bytes, bytes], files: Path, plan: TrialPlan, seed: int) -> None:
         """Start it in the empty `folder`; `blobs` are a job's code and setup, `files` the folder of its files."""
-        from mapreduce.runners.local import clean_environment, python_command  # noqa: PLC0415 - imports the sockets
+        from mapreduce.runners.agent_process import clean_environment, python_command  # noqa: PLC0415 - imports the sockets
 
         self._folder = folder
         self._life: int | None

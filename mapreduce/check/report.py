@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
 from mapreduce.progress import amount, clean, count, duration
+from mapreduce.quick_dataclass import dataclass
 
 INDENT = " " * 11  # of what belongs to a finding: below its title
 

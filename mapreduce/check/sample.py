@@ -10,10 +10,11 @@ from __future__ import annotations
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mapreduce.dataflow.readers.reader import Reader
 from mapreduce.plan import Piece, Split
+from mapreduce.quick_dataclass import dataclass
 
 STRETCHES = 4  # of all inputs together: enough to see that splits differ, and as many map tasks in each trial
 STRETCHES_EACH = 2  # of one input at least: a single task would show nothing of what borders between tasks do

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from mapreduce.check.bench import Bench
 from mapreduce.check.other import TookTooLong
@@ -13,6 +12,7 @@ from mapreduce.check.trial import Outcome
 from mapreduce.plan import TaskKind
 from mapreduce.progress import duration
 from mapreduce.progress import records as so_many_records
+from mapreduce.quick_dataclass import dataclass
 
 TRIALS = 10  # of a sample, about: here, again, with other cuts, combiners and reducers, to measure
 LEAST_TRIALS = 2  # for which a record of each place is worth more than all trials of one: elsewhere, and here

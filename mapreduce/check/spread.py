@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -14,6 +13,7 @@ from mapreduce.dataflow.context import shorten
 from mapreduce.dataflow.shuffle.block_file import Slice, read_blocks, read_index
 from mapreduce.dataflow.shuffle.composite import key_elements, key_encodings
 from mapreduce.dataflow.shuffle.sizes import row_sizes, value_counts
+from mapreduce.quick_dataclass import dataclass
 
 SHOWN_CHARS = 60  # of the largest key
 PLACES = 3  # of the input at least, before it is said that there are no other keys: two may have the same by chance
@@ -78,7 +78,7 @@ def _of_task(runs: Iterable[str], *, composite: bool) -> pl.DataFrame:
     for path in runs:
         index = read_index(path)
         for refs in index.partitions:
-            for batch in read_blocks(Slice(path, refs, index.key_lane, index.value_lane, index.grouped)):
+            for batch in read_blocks(Slice(path, refs, index.key_lane, index.value_lane, index.layout)):
                 keys = encode_keys(batch.frame["key"], batch.key_lane)
                 facts: dict[str, Any] = {
                     "key": key_elements(keys) if composite else keys,

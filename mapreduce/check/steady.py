@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from mapreduce.calls import Call, in_role
@@ -18,6 +18,7 @@ from mapreduce.check.other import Told, TookTooLong
 from mapreduce.check.report import Finding, Level
 from mapreduce.check.trial import Outcome, TrialPlan
 from mapreduce.plan import Failure, TaskId, TaskKind
+from mapreduce.quick_dataclass import dataclass
 
 SEED, OTHER_SEED = 0, 1  # of hashes: that of task processes, and any other
 PASSED = "the same when run again, in other processes, with another hash seed, and with the tasks in another order"

@@ -21,11 +21,11 @@ import textwrap
 import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 from mapreduce.project import is_engine_file, is_library_file
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.syntax import tree_of
 
 MOST_LINES = 4  # shown of a finding

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from mapreduce.check.portions import PortionsReader
@@ -29,6 +29,7 @@ from mapreduce.dataflow.tasks.map_phase import input_of, make_source, map_record
 from mapreduce.dataflow.tasks.task import TaskSetup, run_map, run_reduce
 from mapreduce.file_names import attempt_output_name, part_file_name, run_file_name
 from mapreduce.plan import AttemptId, Done, Failure, Piece, Split, TaskId, TaskKind, TaskOptions
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.step import StepPlan
 from mapreduce.travel.loader import LoadedJob
 

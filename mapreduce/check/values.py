@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mapreduce.check.compare import Likeness, alike
@@ -14,6 +13,7 @@ from mapreduce.dataflow.columns.batches import Batch
 from mapreduce.dataflow.columns.keys import decode_key
 from mapreduce.dataflow.columns.values import decode_value
 from mapreduce.dataflow.context import shorten
+from mapreduce.quick_dataclass import dataclass
 
 LAW_KEYS = 20  # tried of each step: those with the most values
 LAW_VALUES = 32  # of each key

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from mapreduce.aggregators import Aggregator, Several
@@ -22,6 +22,7 @@ from mapreduce.check.sample import Sample
 from mapreduce.check.trial import Outcome, TrialPlan, encoded_pairs
 from mapreduce.dataflow.columns.batches import Batch
 from mapreduce.keeping import Sample as SampleAggregator
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.step import StepPlan
 
 CHUNKS = 23  # in which a trial with small buffers cuts what mappers emit: enough for all of folding, merging, spilling

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def _replace_process(module: str, arguments: list[str]) -> None:
     """Become another Python process of ours: signals then reach it and nothing of the command line stays around."""
-    from mapreduce.runners.local import clean_environment, python_command  # noqa: PLC0415 - --help has no use for it
+    from mapreduce.runners.agent_process import clean_environment, python_command  # noqa: PLC0415 - --help has no use for it
 
     command = [*python_command(module), *arguments]
     sys.stdout.flush()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mapreduce.coordinator import entries as e
 from mapreduce.coordinator.durable import Durable
@@ -18,6 +18,7 @@ from mapreduce.coordinator.roster import Roster, Worker
 from mapreduce.plan import AttemptId
 from mapreduce.protocol.messages import Heartbeat, LogEntry, Message
 from mapreduce.protocol.wire import Envelope
+from mapreduce.quick_dataclass import dataclass
 
 EFFORT = 500  # messages of one event, or what takes as long: some milliseconds; with more to give the next goes on
 Order = tuple[int, int, str]  # how jobs are served: by priority (negated), then by submission

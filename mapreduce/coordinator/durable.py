@@ -7,7 +7,7 @@ state. An entry that does not fit is an IllegalTransition: a defect, or a damage
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, assert_never
 
 from mapreduce.coordinator import entries as e
@@ -17,6 +17,7 @@ from mapreduce.coordinator.states import ENDED, JobState, check_transition
 from mapreduce.errors import IllegalTransition
 from mapreduce.plan import AttemptId, TaskId
 from mapreduce.protocol import plain
+from mapreduce.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mapreduce.coordinator.entries import Entry
 from mapreduce.protocol.messages import LogEntry
 from mapreduce.protocol.wire import Envelope
+from mapreduce.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ an entry: after a restart the agents say what they are running.
 from __future__ import annotations
 
 import typing
-from dataclasses import dataclass
 from typing import Any
 
 import msgpack
@@ -16,6 +15,7 @@ from mapreduce.coordinator.states import JobState
 from mapreduce.errors import JournalError, WireError
 from mapreduce.plan import AttemptId, Done, Failure, FailureKind, JobSpec, TaskId
 from mapreduce.protocol import plain
+from mapreduce.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

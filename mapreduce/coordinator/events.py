@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mapreduce.protocol.wire import Envelope
+from mapreduce.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 import heapq
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
 
 from mapreduce.config import AHEAD_PER_SLOT, AHEAD_S
 from mapreduce.coordinator.openings import Openings
@@ -19,6 +18,7 @@ from mapreduce.coordinator.roster import Worker
 from mapreduce.coordinator.saved import SavedTasks, numbers_in
 from mapreduce.plan import EVERY_PART, TaskId, TaskKind
 from mapreduce.protocol.messages import Results
+from mapreduce.quick_dataclass import dataclass
 
 ATTEMPTS_PER_EPOCH = 1_000_000_000  # so that numbers of different epochs never meet: far more than a job can start
 

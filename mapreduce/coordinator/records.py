@@ -7,13 +7,14 @@ next stage reads. All of this is durable: it changes only by entries (`durable`)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mapreduce.config import WARNING_CHARS, WARNINGS
 from mapreduce.coordinator.states import ENDED, JobState
 from mapreduce.coordinator.text import clip
 from mapreduce.max_bad import BadTotals
 from mapreduce.plan import EVERY_PART, AttemptId, Done, Failure, JobSpec, TaskId, TaskKind
+from mapreduce.quick_dataclass import dataclass
 
 DIGEST_BYTES = 8  # of each partition in Done.digests
 

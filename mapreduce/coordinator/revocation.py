@@ -7,8 +7,6 @@ comes back; those of a kept job's final stage are always needed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mapreduce.coordinator import entries as e
 from mapreduce.coordinator import jobs
 from mapreduce.coordinator.core import Core
@@ -16,6 +14,7 @@ from mapreduce.coordinator.job_run import JobRun, Place
 from mapreduce.coordinator.records import changed_partitions, fingerprint
 from mapreduce.plan import Done, TaskId, TaskKind
 from mapreduce.protocol.messages import CancelAttempt, Dropped
+from mapreduce.quick_dataclass import dataclass
 
 
 def revoke(core: Core, run: JobRun, place: Place, reason: str) -> None:

@@ -5,15 +5,17 @@ Owns liveness and nothing of jobs: it says who has gone silent, and others decid
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from mapreduce.config import AHEAD_PER_SLOT, HEARTBEAT_S, LEASE_S, TICK_S
 from mapreduce.plan import AttemptId
 from mapreduce.protocol.messages import Register
+from mapreduce.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from mapreduce.coordinator.openings import Openings
@@ -35,7 +37,7 @@ class Holdings:
     prepared: set[str] = field(default_factory=set)
 
 
-@dataclass(slots=True, eq=False)
+@dataclasses.dataclass(slots=True, eq=False)
 class Worker:
     """One life of an agent. `session` is "" while it is away; then `deadline_s` is when it is given up.
 

@@ -84,6 +84,7 @@ class CoordinatorServer:
         self.address = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._pipe = os.pipe()
         loop = _Loop(coordinator, journal, blobs, socket, self._pipe[0])
+        loop.writes_apart_s = WRITES_APART_S if self._durable else 0.0
         # An embedded one must not keep its program from ending, which stops it at its exit.
         daemon = not self._durable
         self._thread = threading.Thread(
@@ -188,6 +189,7 @@ class _Loop:
         self._encoder = Encoder()
         self._unfinished = False  # whether the core has more to do at once
         self._written_s = 0.0
+        self.writes_apart_s = WRITES_APART_S  # nothing where the journal is not on a disk
         self._next_tick_s = time.monotonic()
         self._next_sweep_s = time.monotonic()
 
@@ -254,7 +256,7 @@ class _Loop:
 
     def _may_wait_for_more(self) -> bool:
         """Where the disk was just made to write, wait for more to write with what there is; True if something came."""
-        left_s = self._written_s + WRITES_APART_S - time.monotonic()
+        left_s = self._written_s + self.writes_apart_s - time.monotonic()
         return bool(self._entries) and left_s > 0 and bool(self._socket.poll(math.ceil(left_s * 1000)))
 
     def _handle(self, event: Event) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import xxhash
@@ -16,6 +16,7 @@ import xxhash
 from mapreduce import config
 from mapreduce.dataflow.tasks.no_outputs import NoOutputs, Output
 from mapreduce.errors import RecordError
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.secret_urls import without_secrets
 from mapreduce.travel.side_files import TravelledFiles
 
@@ -94,12 +95,14 @@ class Previous:
 class Site:
     """Which user code is at work, and on what: filled in when something fails, from which the failure is described.
 
-    `place` computes the path and offset of the record at hand. `users` says whose failure it is, True for the user's,
+    `place` computes the path and offset of the record at hand; `file` is the path alone, where all records of the block
+    at hand have the same. `users` says whose failure it is, True for the user's,
     set by whoever is nearest to where it happened; None until then.
     """
 
     function: str | None = None
     place: Callable[[], Place] | None = None
+    file: str | None = None
     path: str | None = None
     offset: int | None = None
     key: str | None = None
@@ -178,7 +181,7 @@ class Context:
     @property
     def path(self) -> str:
         """The input file of the record at hand. Raises RecordError outside a mapper of the first step."""
-        return self._place()[0]
+        return self._site.file or self._place()[0]
 
     @property
     def offset(self) -> int:

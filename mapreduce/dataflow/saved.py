@@ -1,6 +1,7 @@
 """Map results that outlive a failed job: noted when they are made, saved when the job fails, used again by another.
 
     JOB'S SCRATCH/done-STEP-INDEX-ATTEMPT    what a map attempt of the first step made, and under which key
+    JOB'S SCRATCH/empty                      the same of all attempts that have made no file, one behind the other
     SAVED/JOB/KEY/                           saved: `done`, and the attempt's files run-0, run-1, ... or part
 
 The key is a digest of the step's identity and of the task's split and number: so a result is used again only by a task
@@ -16,16 +17,19 @@ import os
 import secrets
 import shutil
 import stat
+import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import xxhash
 
 from mapreduce.config import SAVED_DAYS
 from mapreduce.errors import WireError
 from mapreduce.file_names import part_file_name, run_file_name
 from mapreduce.plan import JOB_ID, AttemptId, Done
 from mapreduce.protocol import plain
+from mapreduce.quick_dataclass import dataclass
 
 SAVED_S = SAVED_DAYS * 24 * 3600.0
 SWEEP_S = 3600.0  # between looks for what is older: an hour more or less does not matter
@@ -33,6 +37,8 @@ FREE_SHARE = 0.1  # of the disk: with less, what other jobs have left goes befor
 DONE, PART = "done", "part"
 _NOTE = "done-"  # how the names of notes begin, in a job's scratch folder
 UNFINISHED = ".new"
+_EMPTY = "empty"  # the notes of what has no files: to make a file for each would take longer than most of such attempts
+_FRAME = struct.Struct("<IQ")  # before each of them: its length and checksum
 _NEW = ".new-"  # how the names of folders begin that are being made
 _TRASH = ".old-"  # and of those that are being removed
 
@@ -75,6 +81,7 @@ def save_results(scratch: Path, saved: Path, job: str) -> Saved:
     What has been there for too long goes. All this may be done again, and by several workers on one machine. Raises
     OSError, also where the folder is another user's.
     """
+    _part_empty(scratch)
     notes = sorted(path for path in scratch.glob(f"{_NOTE}*") if not path.name.endswith(UNFINISHED))
     if notes:
         _make_own(saved / job)
@@ -86,6 +93,35 @@ def save_results(scratch: Path, saved: Path, job: str) -> Saved:
         sweep_saved(saved)
         _make_room(saved, job)
     return size_of(saved, job)
+
+
+def note_empty(scratch: Path, note: Note) -> None:
+    """Note a result without files in a job's scratch folder. Raises OSError."""
+    data = plain.pack(note)
+    # One write at the end of the file: other processes do the same.
+    file = os.open(scratch / _EMPTY, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(file, _FRAME.pack(len(data), xxhash.xxh3_64_intdigest(data)) + data)
+    finally:
+        os.close(file)
+
+
+def _part_empty(scratch: Path) -> None:
+    """Make a note of its own of each result without files, as far as they are whole."""
+    try:
+        data = (scratch / _EMPTY).read_bytes()
+    except FileNotFoundError:
+        return
+    start = number = 0
+    while start + _FRAME.size <= len(data):
+        length, checksum = _FRAME.unpack_from(data, start)
+        start += _FRAME.size
+        note = data[start : start + length]
+        if len(note) != length or xxhash.xxh3_64_intdigest(note) != checksum:
+            break  # the disk was full: what follows is made again
+        (scratch / f"{_NOTE}{_EMPTY}-{number}").write_bytes(note)
+        start, number = start + length, number + 1
+    (scratch / _EMPTY).unlink()
 
 
 def _make_room(saved: Path, job: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import xxhash
 
 from mapreduce.dataflow.disk import DISK_ERRORS
-from mapreduce.dataflow.saved import DONE, UNFINISHED, Note, file_names, is_own, saved_keys, saved_names
+from mapreduce.dataflow.saved import DONE, UNFINISHED, Note, file_names, is_own, note_empty, saved_keys, saved_names
 from mapreduce.dataflow.shuffle.block_file import DIGEST_BYTES, digest_of, read_index
 from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.errors import CorruptBlockError, DiskFullError, WireError
@@ -67,9 +67,12 @@ def note_result(setup: TaskSetup, split: Split | None, done: Done) -> None:
 
 
 def _write_note(setup: TaskSetup, note: Note) -> None:
-    path = setup.scratch / done_file_name(setup.attempt)
-    new = path.with_name(f"{path.name}{UNFINISHED}")
     try:
+        if not note.files:
+            note_empty(setup.scratch, note)
+            return
+        path = setup.scratch / done_file_name(setup.attempt)
+        new = path.with_name(f"{path.name}{UNFINISHED}")
         new.write_bytes(plain.pack(note))
         new.replace(path)
     except OSError as error:

@@ -6,12 +6,12 @@ import dataclasses
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mapreduce.output_formats import RECORDS
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.request import KeptInput, Request, ResultFolders
 from mapreduce.secret_urls import without_secrets
 

@@ -19,7 +19,6 @@ import stat
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from mapreduce.config import SAVED_DAYS
 from mapreduce.errors import JobFailed, UsageError, WireError
 from mapreduce.failed.asked import Asked, asked_from, asked_of
 from mapreduce.plan import JOB_ID, RESUMED_JOBS, Failure, JobSpec
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.request import Request
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from mapreduce.errors import CoordinatorUnreachable, UsageError
 from mapreduce.failed.history import LAST, Entry, find
 from mapreduce.notebook_display import listening
 from mapreduce.plan import StepIdentity
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.request import Request
 from mapreduce.urls import place, whole_place
 

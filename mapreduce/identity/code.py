@@ -9,8 +9,9 @@ import dis
 import itertools
 import types
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from mapreduce.quick_dataclass import dataclass
 
 # A name that is looked up among the globals; what 3.12 adds for class bodies is there too.
 _LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "STORE_GLOBAL", "DELETE_GLOBAL"})

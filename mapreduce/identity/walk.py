@@ -15,7 +15,6 @@ import logging
 import sys
 import types
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from mapreduce.identity.code import Chain, Imported, references
@@ -56,6 +55,7 @@ from mapreduce.identity.owner import (
     version_of,
 )
 from mapreduce.identity.writer import MOST_BYTES, Writer
+from mapreduce.quick_dataclass import dataclass
 
 NAMED = 2  # parts of what is found under a name in a module
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from mapreduce.plan import AttemptId, Failure, JobSpec, StepShape, TaskId
+from mapreduce.quick_dataclass import dataclass
 
 # ------------------------------------------------------------------------------------------- client to coordinator
 

@@ -7,8 +7,6 @@ holds. So a lost message is never more than a new session.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from mapreduce.plan import AttemptId, Done, Failure
 from mapreduce.protocol.client_messages import (
     Accepted,
@@ -29,6 +27,7 @@ from mapreduce.protocol.client_messages import (
     Workers,
     WorkerStatus,
 )
+from mapreduce.quick_dataclass import dataclass
 
 __all__ = [
     "Accepted",

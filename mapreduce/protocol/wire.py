@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import msgpack
@@ -20,6 +19,7 @@ import msgpack
 from mapreduce.config import CONTROL_FRAME_BYTES
 from mapreduce.errors import WireError
 from mapreduce.protocol import messages, plain
+from mapreduce.quick_dataclass import dataclass
 
 VERSION = 3
 BODIES = 300  # of messages with results, kept to be sent again: some 30 KB each, 128 KiB at most

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from mapreduce.config import WARNINGS
@@ -27,6 +27,7 @@ from mapreduce.failed.saved_folder import with_saved
 from mapreduce.file_names import part_file_name, run_file_name
 from mapreduce.max_bad import BadTotals, TooManyBad
 from mapreduce.plan import AttemptId, Done, Failure, JobSpec, TaskId, TaskKind
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.travel.loader import LoadedJob
 
 HASH_SEED = "PYTHONHASHSEED"

@@ -9,10 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +19,8 @@ from typing import TYPE_CHECKING, Self
 from mapreduce.config import USER_ATTEMPTS_LOCAL
 from mapreduce.errors import JobCancelled, JobFailed, MapReduceError, UsageError
 from mapreduce.failed.saved_folder import ON_WORKERS, forget_saved, saved_folder, with_saved
+from mapreduce.process_end import has_ended
+from mapreduce.runners.agent_process import AgentProcess, take_started
 from mapreduce.runners.private import PrivateFolder, short_parent
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ AGENT_EXIT_S = 1.0  # an agent that has not gone by then is killed; well within 
 SAVING_S = 5.0  # for the agent to put a failed job's results aside: ten thousand renames on a busy machine
 SAVING_POLL_S = 0.01
 LOG_TAIL_LINES = 20  # of the agent's own log, shown when it dies
-SAFE_ENV_DROPS = ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONSAFEPATH")  # must not change what our processes import
+LOG_TAIL_BYTES = 64 << 10  # more than so many lines have
 
 
 def usable_cpus() -> int:
@@ -47,32 +46,21 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def python_command(module: str) -> list[str]:
-    """The start of a command that runs one of our modules with a safe path. Raises UsageError without a Python."""
-    if not sys.executable:
-        raise UsageError(
-            "cannot start processes: sys.executable is not set in this embedded Python; use runner='inline'"
-        )
-    return [sys.executable, "-P", "-m", module]
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment for our processes: what would change their imports is left out."""
-    return {name: value for name, value in os.environ.items() if name not in SAFE_ENV_DROPS}
-
-
 class LocalCluster:
     """A coordinator and a worker. `start` it, give `address` to a client, and `stop` it in any case."""
 
-    def __init__(self, slots: int | None = None) -> None:
-        """Make a cluster of `slots` task processes (default: one for each usable processor). Nothing starts yet."""
+    def __init__(self, slots: int | None = None, *, one_job: bool = False) -> None:
+        """Make a cluster of `slots` task processes (default: one for each usable processor). Nothing starts yet.
+
+        With `one_job` it makes nothing ready for another.
+        """
         self.slots = usable_cpus() if slots is None else slots
         if type(self.slots) is not int or self.slots < 1:
             raise UsageError(f"slots must be a whole number from 1 on, not {self.slots!r}")
+        self._one_job = one_job
         self._folders = contextlib.ExitStack()
-        self._agent: subprocess.Popen[bytes] | None = None
+        self._agent: AgentProcess | None = None
         self._server: CoordinatorServer | None = None
-        self._life: tuple[int, int] | None = None
         self._output: tuple[str, str] | None = None
         self._starts = 0
         self.address = ""
@@ -108,32 +96,12 @@ class LocalCluster:
             short = self._folders.enter_context(PrivateFolder(parent))
         self._private, self._scratch = short.path, large.path / "scratch"
         self.address = f"ipc://{short.path}/c"
-        self._log = short.path / "agent.log"
 
     def _start_agent(self) -> None:
         self._starts += 1
-        command = [*python_command("workers.agent"), "--coordinator", self.address, "--slots", str(self.slots)]
-        command += ["--scratch", str(self._scratch), "--saved", str(saved_folder())]
-        read_end, write_end = os.pipe()
-        try:
-            with self._log.open("ab") as log:
-                # Its own session: Ctrl-C goes to us alone, and we stop it.
-                self._agent = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                    [*command, "--life-fd", str(read_end)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=clean_environment(),
-                    pass_fds=(read_end,),
-                    start_new_session=True,
-                )
-        except OSError as error:
-            os.close(read_end)
-            os.close(write_end)
-            msg = f"cannot start a worker process: {error}"
-            raise UsageError(msg) from error
-        # We keep both ends: so writing for an agent that has died is no error, and sends us no signal.
-        self._life = read_end, write_end
+        self._agent = take_started()
+        options = {"coordinator": self.address, "slots": self.slots, "one_job": self._one_job}
+        self._tell_agent({**options, "scratch": str(self._scratch), "saved": str(saved_folder())})
         if self._output is not None:
             self.will_write(*self._output)
 
@@ -142,9 +110,9 @@ class LocalCluster:
         self._output = job, output
         self._tell_agent(self._output)
 
-    def _tell_agent(self, what: tuple[str, str] | None) -> None:
-        if self._life is not None:
-            os.write(self._life[1], json.dumps(what).encode() + b"\n")
+    def _tell_agent(self, what: tuple[str, str] | dict[str, object] | None) -> None:
+        if self._agent is not None:
+            os.write(self._agent.life[1], json.dumps(what).encode() + b"\n")
 
     def check(self) -> None:
         """See that both live, and start another agent if ours was killed. Raises MapReduceError when that is no use.
@@ -153,10 +121,11 @@ class LocalCluster:
         """
         if self._server is not None and self._server.failure is not None:
             raise self._server.failure
-        if self._agent is None or self._agent.poll() is None:
+        code = None if self._agent is None else self._agent.process.poll()
+        if code is None:
             return
-        if self._starts >= AGENT_STARTS or not killed(self._agent.returncode):
-            msg = f"the worker process ended by itself ({how_it_ended(self._agent.returncode)}); {self._log_tail()}"
+        if self._starts >= AGENT_STARTS or not killed(code):
+            msg = f"the worker process ended by itself ({how_it_ended(code)}); {self._log_tail()}"
             raise MapReduceError(msg)
         self._end_agent()
         self._start_agent()
@@ -164,7 +133,7 @@ class LocalCluster:
     def renew(self) -> bool:
         """Before another job: forget the agent's former deaths. False where one of both is dead: then start anew."""
         self._starts = 1
-        alive = self._agent is not None and self._agent.poll() is None
+        alive = self._agent is not None and self._agent.process.poll() is None
         return alive and self.serves
 
     @property
@@ -178,13 +147,15 @@ class LocalCluster:
         return self._server is not None and self._server.failure is None
 
     def _log_tail(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        assert self._agent is not None, "it is its log"
+        start = max(0, os.fstat(self._agent.log).st_size - LOG_TAIL_BYTES)
+        lines = os.pread(self._agent.log, LOG_TAIL_BYTES, start).decode(errors="replace").splitlines()[-LOG_TAIL_LINES:]
         return "its last words:\n" + "\n".join(f"  {line}" for line in lines) if lines else "it said nothing"
 
     def await_saving(self, job: str) -> None:
         """Wait until the agent has put aside what a job that has failed leaves, unless it is dead."""
         until_s = time.monotonic() + SAVING_S
-        while self._agent is not None and self._agent.poll() is None and time.monotonic() < until_s:
+        while self._agent is not None and self._agent.process.poll() is None and time.monotonic() < until_s:
             if not any(self._scratch.glob(f"agent-*/jobs/{job}")):
                 return
             time.sleep(SAVING_POLL_S)
@@ -201,27 +172,24 @@ class LocalCluster:
             self._folders.close()
 
     def _end_agent(self) -> None:
-        if self._life is not None:
-            self._tell_agent(None)  # our process lives, and cleans up by itself
-            life, self._life = self._life, None
-            for end in life:
-                os.close(end)
+        self._tell_agent(None)  # our process lives, and cleans up by itself
         agent, self._agent = self._agent, None
         if agent is None:
             return
-        if not has_ended(agent, AGENT_EXIT_S):
-            agent.send_signal(signal.SIGKILL)
+        agent.close()
+        if not has_ended(agent.process, AGENT_EXIT_S):
+            agent.process.send_signal(signal.SIGKILL)
         # What is left of its session (a fork server that was stopped, say) must not outlive it. The agent has not been
         # waited for yet, so its number is not another's.
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(agent.pid, signal.SIGKILL)
-        agent.wait()
+            os.killpg(agent.process.pid, signal.SIGKILL)
+        agent.process.wait()
 
     @property
     def agent_pid(self) -> int:
         """The agent's process id, for tests that kill it."""
         assert self._agent is not None
-        return self._agent.pid
+        return self._agent.process.pid
 
     @property
     def folder(self) -> Path:
@@ -235,7 +203,7 @@ def run_local(request: Request, listener: Listener) -> JobStatus:
     Raises JobFailed, JobCancelled, UsageError; then, and on Ctrl-C, everything has been stopped and nothing is left in
     the output folder.
     """
-    cluster = LocalCluster(request.slots)
+    cluster = LocalCluster(request.slots, one_job=True)
     planned: Planned | None = None
     status: JobStatus | None = None
     try:
@@ -295,23 +263,6 @@ def failure_of(status: JobStatus, failure: Failure, place: str = ON_WORKERS) -> 
     """The failure of a job, with what is kept of its map results at `place`."""
     maps = status.steps[0].shape.maps if status.steps else 0
     return with_saved(failure, status.job, (status.saved_maps, status.saved_bytes), maps, place)
-
-
-def has_ended(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
-    """Wait for the end of a process without reaping it, where the system can tell; at once when it ends."""
-    if process.returncode is not None:
-        return True
-    if not hasattr(os, "pidfd_open"):
-        try:
-            process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-    handle = os.pidfd_open(process.pid)
-    try:
-        return bool(select.select([handle], [], [], timeout_s)[0])
-    finally:
-        os.close(handle)
 
 
 def killed(code: int) -> bool:

@@ -14,11 +14,12 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mapreduce.config import CTRL_C_S, USER_ATTEMPTS_LOCAL
 from mapreduce.errors import CoordinatorUnreachable, MapReduceError, UsageError
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.runners.local import LocalCluster, raise_unless_done
 
 if TYPE_CHECKING:

@@ -11,11 +11,12 @@ import functools
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from mapreduce.errors import PackagingError
 from mapreduce.project import RESERVED, Module, find_module, root_and_name
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.syntax import tree_of
 
 PARSED = 1000  # sources whose imports are remembered: a program that runs a job again and again has its project there

@@ -15,7 +15,7 @@ import pickle
 import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from mapreduce.errors import MapReduceError, PackagingError
 from mapreduce.job import Job
 from mapreduce.plan import TaskOptions
 from mapreduce.protocol.plain import unpack
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.targets import job_from_module
 from mapreduce.tracebacks import user_traceback
 from mapreduce.travel.package import ModuleSource, Package, Setup, SourceText

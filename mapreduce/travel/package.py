@@ -10,7 +10,6 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mapreduce.aggregators import packages_wanted_by
@@ -20,6 +19,7 @@ from mapreduce.job import Job
 from mapreduce.plan import TaskOptions
 from mapreduce.project import find_module
 from mapreduce.protocol.plain import pack, unpack
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.targets import LoadedTarget
 from mapreduce.travel.imports import ModuleSource, Project, collect
 from mapreduce.urls import check_utf8

@@ -14,12 +14,13 @@ import operator
 import sys
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from mapreduce.calls import in_role
 from mapreduce.errors import PackagingError
 from mapreduce.job import Job
+from mapreduce.quick_dataclass import dataclass
 
 DEPTH = 12  # how far into an object the culprit is searched: deeper ones are named by what holds them
 ITEMS = 1000  # of a container that are looked at in that search

@@ -12,12 +12,12 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from mapreduce.config import BLOB_BYTES
 from mapreduce.errors import RecordError, UsageError, WireError
+from mapreduce.quick_dataclass import dataclass
 
 HEAD = struct.Struct("<Q")
 NAME_BYTES = 255  # of a file's name: NAME_MAX of the usual file systems

@@ -57,12 +57,12 @@ class Pair:
         return self.folder / run_file_name(self.map(index), spill)
 
 
-TEXTS = ["".join(f"word{i * number % 501} common\n" for i in range(3000)) for number in range(1, 4)]
+TEXTS = ["".join(f"word{i * number % 2503} common\n" for i in range(9000)) for number in range(1, 4)]
 
 
 def test_fetched_reduces_give_the_same_bytes(coordinator, tmp_path):
     """Reduces that fetch every slice make the same part, to the checksum, as those that read their own files."""
-    pair = Pair(coordinator, tmp_path, TEXTS, split_size=20_000, limits=SMALL)
+    pair = Pair(coordinator, tmp_path, TEXTS, split_size=50_000, limits=SMALL)
     assert len(pair.done) > 1
     assert max(done.done.runs for done in pair.done) > 1
     pair.maker.tell(results(pair.planned, [pair.maker.source(done) for done in pair.done]))

@@ -248,11 +248,13 @@ def test_every_row_has_programs_and_bounds_between_contestants(tmp_path):
 
 FORKED = 'process 1:"a";process 2:"python -m workers.fork_main"'
 MAPS = FORKED + ";run_map (/x/mapreduce/dataflow/tasks/task.py:1)"
+COPY = 'process 1:"a";process 3:"python -m workers.agent";process 4:"python -m workers.agent"'
 STACKS = [
     'process 1:"python -m mapreduce run";<module> (mapreduce/__main__.py:5);_find (<frozen importlib._bootstrap>:9) 3',
     f"{MAPS};take (/x/mapreduce/dataflow/tasks/emit.py:2);mapper (word_count_pairs.py:6) 50",
     f"{MAPS};sort (mapreduce/dataflow/columns/sorting.py:2);Series.sort (polars/series/series.py:7) 40",
     'process 1:"a";process 3:"python -m workers.agent";run (workers/agent_shell.py:3);Poller.poll (zmq/poll.py:1) 70',
+    f"{COPY};serve (workers/fork_server.py:4) 0",
 ]
 
 
@@ -264,6 +266,7 @@ def test_a_profile_puts_samples_down_to_stages():
         ("map tasks", "the user's functions", 50),
         ("map tasks", "sort", 40),
         ("agent", "other", 0),
+        ("task processes, besides tasks", "other", 0),
     ]
     text = profiles.table(STACKS)
     assert "| **map tasks** | | 0.9 | 97% |" in text

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mapreduce.dataflow.columns.batches import Batch, Lane, make_batch, records_of, regroup
+from mapreduce.dataflow.columns.lane import Layout
 from mapreduce.dataflow.shuffle.block_file import BlockFileWriter, Slice, open_slice, read_blocks, read_index
 from mapreduce.errors import CorruptBlockError, DiskFullError, InputLostError
 from mapreduce.plan import AttemptId, TaskId, TaskKind
@@ -68,7 +69,7 @@ def test_a_record_larger_than_a_block_is_a_block_of_its_own(tmp_path):
 def test_a_long_list_is_continued_over_blocks(tmp_path, values):
     """A grouped row larger than a block becomes several rows with the same key, none larger than a block."""
     batch = regroup(make_batch(["a", *["b"] * len(values), "c"], [0, *values, 1]))
-    part = open_slice(written(tmp_path / "run", [(0, batch)], grouped=True, block=1000), 0)
+    part = open_slice(written(tmp_path / "run", [(0, batch)], layout=Layout.GROUPED, block=1000), 0)
     assert all(block.raw <= 1000 for block in part.blocks)
     assert all_records(part) == list(records_of(batch))
 
@@ -76,7 +77,7 @@ def test_a_long_list_is_continued_over_blocks(tmp_path, values):
 def test_a_huge_key_does_not_make_a_block_of_every_value(tmp_path):
     """Where the key alone outgrows a block, its values still come many at a time."""
     batch = regroup(make_batch(["k" * 3000] * 1000, list(range(1000))))
-    part = open_slice(written(tmp_path / "run", [(0, batch)], grouped=True, block=1000), 0)
+    part = open_slice(written(tmp_path / "run", [(0, batch)], layout=Layout.GROUPED, block=1000), 0)
     assert len(part.blocks) < 20
     assert all_records(part) == list(records_of(batch))
 
@@ -86,7 +87,7 @@ def test_a_slice_of_large_columns_takes_its_own_bytes_only(tmp_path):
     large = make_batch([f"{i:0100}" for i in range(20_000)], [f"{i:0100}" for i in range(20_000)])
     for name, batch in (("rows", large), ("lists", regroup(large))):
         few = Batch(batch.frame.slice(777, 3), batch.key_lane, batch.value_lane, batch.grouped)
-        path = written(tmp_path / name, [(0, few)], grouped=batch.grouped)
+        path = written(tmp_path / name, [(0, few)], layout=batch.layout)
         assert path.stat().st_size < 4000
         assert all_records(open_slice(path, 0)) == list(records_of(few))
 
@@ -194,7 +195,7 @@ def test_a_file_of_another_version_is_refused(tmp_path):
     data = bytearray(path.read_bytes())
     data[-16] = 9
     path.write_bytes(data)
-    with pytest.raises(CorruptBlockError, match="version 9 of the format, this engine reads 1"):
+    with pytest.raises(CorruptBlockError, match="version 9 of the format, this engine reads 2"):
         read_index(path)
 
 
@@ -248,6 +249,6 @@ def test_misuse_is_refused(tmp_path):
     writer.write(1, text_batch(1))
     with pytest.raises(ValueError, match="partition 0 after 1, of 2"):
         writer.write(0, text_batch(1))
-    with pytest.raises(ValueError, match="ungrouped rows"):
+    with pytest.raises(ValueError, match="layout is rows, that of the batch is grouped"):
         writer.write(1, regroup(text_batch(1)))
     writer.abort()

@@ -7,6 +7,7 @@ import xxhash
 
 from mapreduce.config import FETCH_TIMEOUT_S
 from mapreduce.dataflow.columns.batches import Lane
+from mapreduce.dataflow.columns.lane import Layout
 from mapreduce.dataflow.shuffle.block_file import BlockRef, Slice
 from mapreduce.errors import InputLostError
 from mapreduce.plan import AttemptId, TaskId, TaskKind
@@ -32,7 +33,7 @@ class File:
             checksum = xxhash.xxh3_64_intdigest(data)
             blocks.append(BlockRef(len(self.bytes), size, size, 1, checksum, Lane.STR, Lane.INT))
             self.bytes += data
-        self.slice = Slice("", tuple(blocks), Lane.STR, Lane.INT, grouped=False)
+        self.slice = Slice("", tuple(blocks), Lane.STR, Lane.INT, Layout.ROWS)
 
 
 class World:
@@ -107,6 +108,29 @@ def test_pieces_hold_whole_blocks_and_are_bounded():
     world.answer_one()
     lengths = [ask.request.length for ask in world.asked]
     assert lengths == [800, 400, 1000, 1000, 500, 30]
+
+
+def test_few_bytes_come_with_the_index():
+    """A slice whose bytes came with its index is complete: they are checked and written, and nothing is asked again."""
+    world = World([File(0, [10, 20]), File(5, [7])])
+    for file in world.files:
+        ask = world.asked.pop(0)
+        reply = SliceReply(ask.request.request, file.slice, file.bytes[file.start :])
+        world.take(world.machine.answer(SERVER, reply, 0.0))
+    assert world.machine.done
+    assert not world.asked
+    for place, file in enumerate(world.files):
+        assert world.slice_bytes(place) == file.bytes[file.start :]
+
+
+@pytest.mark.parametrize("wrong", [lambda data: data[:-1], lambda data: data[:-1] + b"?"])
+def test_few_bytes_that_are_wrong_are_lost_input(wrong):
+    """Bytes that come with an index are held to its checksums too."""
+    file = File(0, [10, 20])
+    world = World([file])
+    reply = SliceReply(world.asked[0].request.request, file.slice, wrong(file.bytes[file.start :]))
+    with pytest.raises(InputLostError, match="its run 0, partition 3, at "):
+        world.machine.answer(SERVER, reply, 0.0)
 
 
 def test_credits_bound_what_is_under_way():

@@ -19,7 +19,9 @@ from mapreduce.dataflow.columns.batches import (
 )
 from mapreduce.dataflow.columns.keys import encode_key
 from mapreduce.dataflow.shuffle.block_file import BlockFileWriter, Slice, open_slice
+from mapreduce.dataflow.shuffle.bundles import bundled, loads_of, read_run
 from mapreduce.dataflow.shuffle.merge import OneGroup, WholeGroups, fan_in, merged_batches, merged_chunks, read_part
+from mapreduce.dataflow.shuffle.run_reader import Lanes
 from mapreduce.errors import CorruptBlockError, DiskFullError, InputLostError, SecondPassError
 from mapreduce.plan import AttemptId, Limits, TaskId, TaskKind
 
@@ -34,7 +36,7 @@ def run_of(path: Path, pairs, *, grouped=False, block=300, producer=None) -> Sli
 
 def run_of_batch(path: Path, batch: Batch, *, block=300, producer=None) -> Slice:
     writer = BlockFileWriter(
-        path, key_lane=batch.key_lane, value_lane=batch.value_lane, grouped=batch.grouped, block=block
+        path, key_lane=batch.key_lane, value_lane=batch.value_lane, layout=batch.layout, block=block
     )
     writer.write(0, batch)
     writer.close()
@@ -155,9 +157,9 @@ def test_fan_in_follows_the_largest_block(tmp_path):
     """The fan-in is the merge's memory over twice the largest raw block, and at least two."""
     small = run_of(tmp_path / "small", [(i, i) for i in range(10)])
     large = run_of(tmp_path / "large", [("a", "x" * 10_000)])
-    assert fan_in([small], Limits(merge=1 << 20)) == (1 << 20) // (2 * 160)
-    assert fan_in([large], Limits(merge=60_000)) == 60_000 // (2 * large.blocks[0].raw)
-    assert fan_in([small, large], Limits(merge=1)) == 2
+    assert fan_in([(small,)], Limits(merge=1 << 20)) == (1 << 20) // (2 * 160)
+    assert fan_in([(large,)], Limits(merge=60_000)) == 60_000 // (2 * large.blocks[0].raw)
+    assert fan_in([(small,), (large,)], Limits(merge=1)) == 2
     assert fan_in([], Limits()) > 2
 
 
@@ -165,7 +167,7 @@ def test_blocks_that_must_be_encoded_count_as_what_they_become(tmp_path):
     """Where lanes differ, the fan-in counts the encoded size, which is larger than the native one."""
     ints = run_of(tmp_path / "ints", [(i, i) for i in range(10)])
     words = run_of(tmp_path / "words", [("a", 1)])
-    assert fan_in([ints, words], Limits()) < fan_in([ints], Limits())
+    assert fan_in([(ints,), (words,)], Limits()) < fan_in([(ints,)], Limits())
 
 
 def test_passes_leave_nothing_in_the_scratch_folder(tmp_path):
@@ -210,7 +212,7 @@ def test_a_lost_run_names_its_producer(tmp_path):
     slices = [run_of(tmp_path / str(i), pairs, producer=producer if i else None) for i, pairs in enumerate(runs)]
     path, last = Path(slices[1].path), slices[1].blocks[-1]
     data = bytearray(path.read_bytes())
-    data[last.offset + 50] ^= 4
+    data[last.offset + last.length // 2] ^= 4
     path.write_bytes(data)
     with pytest.raises(InputLostError, match="checksum differs") as caught:
         list(merged_chunks(slices, TINY, tmp_path))
@@ -256,3 +258,69 @@ def test_twenty_million_values_of_one_key_stream(tmp_path, grouped):
             peak = max(peak, resident_mib("VmRSS"))
     assert (records, total) == (20 * rows, 20 * rows * (rows - 1) // 2)
     assert peak - before < 150
+
+
+def many_runs(folder: Path, rows: list[int]) -> tuple[list[Slice], list]:
+    """A run for each number of rows, of a few keys that all have; the slices, and the groups to be found."""
+    noise = random.Random(7)
+    slices, expected = [], {}
+    for number, count in enumerate(rows):
+        pairs = [(f"key {noise.randrange(40):02}", (number, row)) for row in range(count)]
+        slices.append(run_of(folder / str(number), pairs, grouped=number % 3 == 0, block=2000))
+        for key, value in sorted(pairs, key=lambda pair: pair[0]):
+            expected.setdefault(key, []).append(value)
+    return slices, sorted(expected.items())
+
+
+@pytest.mark.parametrize("merge", [5000, 1 << 20])
+def test_slices_of_few_rows_keep_their_place_among_large_ones(tmp_path, merge):
+    """However small and large slices follow each other, values come in their order; in one pass and in several."""
+    rows = [1, 2, 0, 3, 400, 1, 1, 1, 300, 300, *[2] * 200, 500, 1]
+    slices, expected = many_runs(tmp_path, rows)
+    limits = Limits(block=2000, merge=merge)
+    assert groups_of(merged_chunks(slices, limits, tmp_path)) == expected
+    flat = [pair for batch in merged_batches(slices, limits, tmp_path) for pair in records_of(batch)]
+    assert flat == [(key, value) for key, values in expected for value in values]
+
+
+def test_slices_of_few_rows_become_a_few_runs(tmp_path):
+    """Hundreds of small slices are merged as bundles of neighbours, each no larger than a block; large ones alone."""
+    slices, _ = many_runs(tmp_path, [2] * 150 + [400] + [2] * 150)
+    lanes = Lanes.of(slices)
+    runs = bundled(slices, lanes, 2000)
+    assert [part for run in runs for part in run] == slices
+    assert len(runs) < 30
+    for run in runs:
+        if len(run) == 1:
+            assert run == (slices[150],)
+        else:
+            (load,) = loads_of(run, lanes)
+            assert load == sum(size for part in run for size in lanes.sizes(part)) <= 2000
+            batches = list(read_run(run, lanes))
+            assert len(batches) == 1
+            keys = keys_list(batches[0].frame["key"], batches[0].key_lane)
+            assert keys == sorted(keys)
+    assert fan_in(runs, Limits(merge=1 << 20)) < fan_in([(slices[0],)], Limits(merge=1 << 20))
+
+
+def test_a_damaged_slice_of_a_bundle_names_its_producer(tmp_path):
+    """Of slices that are read together, the one that cannot be read is the one that is lost."""
+    attempts = [AttemptId(TaskId("job", 0, TaskKind.MAP, number), 1) for number in range(5)]
+    slices = [run_of(tmp_path / str(a.task.index), [("a", 1)], producer=a) for a in attempts]
+    path, block = Path(slices[3].path), slices[3].blocks[0]
+    data = bytearray(path.read_bytes())
+    data[block.offset] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputLostError, match="checksum differs") as caught:
+        list(merged_batches(slices, Limits(), tmp_path))
+    assert caught.value.producer == attempts[3]
+
+
+def test_a_scratch_folder_is_made_where_it_is_needed(tmp_path):
+    """A merge at once makes no folder; one in several passes makes its own, and leaves nothing in it."""
+    slices, expected = many_runs(tmp_path, [300] * 6)
+    folder = tmp_path / "later"
+    for merge in (1 << 20, 5000):
+        assert not folder.exists()
+        assert groups_of(merged_chunks(slices, Limits(block=2000, merge=merge), folder)) == expected
+    assert list(folder.iterdir()) == []

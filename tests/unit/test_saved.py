@@ -176,6 +176,25 @@ def test_results_with_bad_records_or_of_dropped_attempts_are_not_saved(text):
     assert not (first.scratch / done_file_name(setup.attempt)).exists()
 
 
+def nothing(_line):
+    return []
+
+
+def test_results_without_records_are_saved(text):
+    """They have one file of notes together; each is taken again by its own task, up to where that file is damaged."""
+    job = Job(nothing, reducer=count)
+    first = Run(text, job=job)
+    assert [first.run(index).runs for index in range(4)] == [0] * 4
+    (notes,) = first.scratch.iterdir()
+    notes.write_bytes(notes.read_bytes()[:-1])
+    assert save_results(first.scratch, first.saved, first.id).maps == 3
+    assert not list(first.scratch.iterdir())
+    again = Run(text, job=job, resumes=(first.id,))
+    assert again.found() == {0, 1, 2}
+    assert again.take(1).reused
+    assert again.take(3) is None
+
+
 def test_parts_of_a_step_without_reduces_are_saved(text):
     """Where the first step has no reduce, its map tasks' parts are what is saved."""
     job = Job(steps=[Step(words), Step(reducer=count)])

@@ -6,6 +6,7 @@ import pytest
 
 from mapreduce.dataflow.columns.batches import Batch, Lane, make_batch, records_of, regroup
 from mapreduce.dataflow.columns.keys import encode_key
+from mapreduce.dataflow.columns.lane import Layout
 from mapreduce.dataflow.shuffle.block_file import open_slice, read_blocks, read_index
 from mapreduce.dataflow.shuffle.sort_buffer import Runs, SortBuffer
 from mapreduce.errors import DiskFullError, RecordError
@@ -47,7 +48,7 @@ def test_a_run_is_sorted_and_keeps_the_order_of_values(tmp_path, keys, grouped):
     pairs = pairs_of(1000, keys)
     runs = spilled(tmp_path, batches_of(pairs, 100))
     assert run_records(tmp_path) == by_key(pairs)
-    assert read_index(tmp_path / "0").grouped is grouped
+    assert (read_index(tmp_path / "0").layout is Layout.GROUPED) is grouped
     assert runs == Runs(1, runs.digests, (tmp_path / "0").stat().st_size, 1000)
 
 

@@ -45,11 +45,17 @@ def longest(word, found):
     yield word, max(found)
 
 
+def each(word, found):
+    yield word, [repr(value) for value in found][:50]
+
+
 JOBS = {
     "count": ((ones, ones_unproven), Count(), None),
     "sum": ((ones, ones_unproven), Sum(), None),
     "combiner": ((ones, ones_unproven), total, total),
     "values of the call": ((lines, lines_unproven), longest, longest),
+    "no combiner": ((ones, ones_unproven), each, None),
+    "values of the call, no combiner": ((lines, lines_unproven), each, None),
     "counts of the call": ((lines, lines_unproven), Count(), None),
 }
 

@@ -6,13 +6,24 @@ from mapreduce.dataflow.columns.batches import make_batch, records_of
 from mapreduce.dataflow.shuffle.block_file import BlockFileWriter, read_blocks, read_index
 from mapreduce.dataflow.shuffle.ranges import share_of
 from mapreduce.dataflow.shuffle.sort_buffer import SortBuffer
-from mapreduce.errors import InputLostError
+from mapreduce.errors import InputLostError, WireError
 from mapreduce.file_names import part_file_name, run_file_name
 from mapreduce.plan import EVERY_PART, AttemptId, Done, Limits, TaskId, TaskKind
 from mapreduce.protocol import plain
 from mapreduce.protocol.messages import Results, Source
 from workers.shuffle_fetch import FetchMachine, Wanted
-from workers.shuffle_messages import BytesRequest, Gone, Reply, SliceReply, SliceRequest, decode, encode
+from workers.shuffle_messages import (
+    INLINE_BYTES,
+    BytesRequest,
+    Gone,
+    Reply,
+    SliceReply,
+    SliceRequest,
+    decode,
+    decode_all,
+    encode,
+    frames,
+)
 from workers.shuffle_server import ShuffleServer
 from workers.task_sources import Sources
 
@@ -112,6 +123,37 @@ def test_a_server_gives_the_blocks_of_a_range_only(tmp_path):
     assert len(whole.blocks) > 4
     assert asked <= len(whole.blocks) + PARTITIONS - 1
     assert done.runs > 1
+
+
+def test_few_bytes_come_with_the_slice(tmp_path):
+    """A server gives the bytes of a small slice at once, and of a large one its index alone."""
+    (tmp_path / "job").mkdir()
+    attempt = AttemptId(TaskId("job", 0, TaskKind.MAP, 0), 1)
+    path = tmp_path / "job" / run_file_name(attempt, 0)
+    writer = BlockFileWriter(path, partitions=3)
+    writer.write(0, make_batch(["a"], [1]))
+    writer.write(2, make_batch(list(range(INLINE_BYTES)), list(range(INLINE_BYTES))))
+    writer.close()
+    server = ShuffleServer(tmp_path)
+    for partition in range(3):
+        reply = server.answer(SliceRequest(1, attempt, 0, partition))
+        assert isinstance(reply, SliceReply)
+        start, length = reply.slice.byte_range
+        assert reply.data == (path.read_bytes()[start : start + length] if partition < 2 else b"")
+        assert (length > INLINE_BYTES) == (partition == 2)
+
+
+def test_messages_share_frames():
+    """Many small messages travel in few frames, of about the size that is asked for, and come out in their order."""
+    attempt = AttemptId(TaskId("job", 0, TaskKind.MAP, 0), 1)
+    requests = [SliceRequest(number, attempt, 0, 3) for number in range(500)]
+    sent = list(frames([*requests, Gone(500, "x" * 5000)], 2000))
+    assert [one for frame in sent for one in decode_all(frame)] == [*requests, Gone(500, "x" * 5000)]
+    assert len(sent) < 20
+    assert max(map(len, sent[:-1])) <= 2010
+    assert list(frames([], 2000)) == []
+    with pytest.raises(WireError, match="2 messages"):
+        decode(next(frames(requests[:2], 2000)))
 
 
 HOSTILE_RANGES = [

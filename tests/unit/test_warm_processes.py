@@ -16,7 +16,7 @@ from workers.agent_events import (
     Tell,
     Tick,
 )
-from workers.agent_pool import WARM_IDLE_S
+from workers.agent_pool import WARM_IDLE_S, Pool, Role
 from workers.task_messages import AddSources, LoadJob, TaskDone, TaskFailed
 
 CODE, FILES = "c" * 64, "f" * 64
@@ -158,3 +158,13 @@ def test_a_process_that_serves_a_job_is_told_of_it_once(agent):
     agent.ready("job-1", warm="t")
     agent.run(attempt("job-1"))
     assert not [tell for tell in agent.of(Tell) if isinstance(tell.message, LoadJob)]
+
+
+def test_an_agent_with_one_job_starts_nothing_after_it():
+    """Its processes are killed when the job is over, and no others take their places."""
+    pool = Pool(2, one_job=True)
+    assert len(pool.fill()) == 2
+    process, _ = pool.take(None, Role.RUNNING)
+    process.job = "job-1"
+    assert [type(effect) for effect in pool.leave("job-1", loads=True)] == [KillProcess]
+    assert pool.fill() == []

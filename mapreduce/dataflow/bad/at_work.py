@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from mapreduce.dataflow.context import shorten
+from mapreduce.quick_dataclass import dataclass
 
 
 @dataclass(slots=True)

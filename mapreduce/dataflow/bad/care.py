@@ -306,5 +306,5 @@ def with_care(setup: TaskSetup, run: Callable[[bool], Done]) -> Done:
             if setup.options.max_bad is None or failure_of(error, setup).kind is not FailureKind.USER:
                 raise
         setup.site.clear()
-        setup.site.place = None
+        setup.site.place = setup.site.file = None
     return run(True)

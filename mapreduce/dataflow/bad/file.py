@@ -15,7 +15,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -30,6 +30,7 @@ from mapreduce.errors import RecordError
 from mapreduce.file_names import bad_file_name
 from mapreduce.max_bad import KINDS, OTHERS, TooManyBad, is_too_many, too_many
 from mapreduce.plan import AttemptId, Failure, Split, TaskOptions
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.secret_urls import without_secrets
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from mapreduce.errors import InputLostError, OutputError
 from mapreduce.file_names import bad_file_name
 from mapreduce.max_bad import BAD_FOLDER
 from mapreduce.plan import AttemptId, TaskKind, TaskOptions
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.urls import is_url, join
 
 ENDING = ".jsonl"

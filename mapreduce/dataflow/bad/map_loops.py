@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -93,11 +92,10 @@ class CarefulMapLoop(MapLoop):
         return partial(self._take_value_list, values)
 
     def _take_pairs(self, pairs: list[Any]) -> None:
-        rest = iter(pairs)
         if self._tallied is None or not self._tallied.is_open:
-            self._emitter.take(rest)
-        elif left := self._tallied.take(rest):
-            self._end_tally(chain(left, rest))
+            self._emitter.take(iter(pairs))
+        elif (rest := self._tallied.take([iter(pairs)])) is not None:
+            self._end_tally(rest)
 
     def _take_value_list(self, values: list[Any]) -> None:
         self._emitter.take_values(iter(values))

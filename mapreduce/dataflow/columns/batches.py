@@ -5,13 +5,13 @@ None, tuples, ints beyond 64 bits, lone surrogates) is in the lane ENCODED: byte
 `values.encode_value`. The lane is chosen by the objects' exact types, never by Polars' inference, which makes ints of
 `[1, True]`. Columns never hold nulls. Where columns of different lanes meet, both become ENCODED.
 
-A grouped batch has each key once, with the list of its values. Sorting and grouping give the same result in each lane,
-whatever the number of Polars' threads, and sizes are functions of the data alone.
+A grouped batch has each key once, with the list of its values. A repeated batch says of each row how often it comes:
+what mappers give by the million that is always the same, such as `word, 1`, takes one row. Sorting and grouping give
+the same result in each lane, whatever the number of Polars' threads, and sizes are functions of the data alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,10 @@ from mapreduce.dataflow.columns.column_codec import (
 )
 from mapreduce.dataflow.columns.json_text import long_ints
 from mapreduce.dataflow.columns.keys import NAN, normalise_key
-from mapreduce.dataflow.columns.lane import Lane
+from mapreduce.dataflow.columns.lane import Lane, Layout
 from mapreduce.dataflow.columns.sorting import sort_frame
 from mapreduce.dataflow.columns.values import PICKLE_MARK
+from mapreduce.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,9 +39,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OFFSET_BYTES",
+    "TIMES_BYTES",
     "VIEW_BYTES",
     "Batch",
     "Lane",
+    "Layout",
     "common_lane",
     "concat",
     "encode_keys",
@@ -52,6 +55,7 @@ __all__ = [
     "normal_floats",
     "records_of",
     "regroup",
+    "repeated",
     "sort_by_key",
     "ungroup",
     "value_series",
@@ -64,6 +68,7 @@ _NORMAL = frozenset({type(None), bool, int, str, bytes})  # types of keys that a
 
 VIEW_BYTES = 16  # what Arrow's views keep of each str or bytes beside its content
 OFFSET_BYTES = 8  # what a list column keeps for each row
+TIMES_BYTES = 8  # of the column "times"
 _FIXED_BYTES = {pl.Int64: 8, pl.Float64: 8, pl.Boolean: 1}
 
 
@@ -72,6 +77,7 @@ class Batch:
     """Records in memory: a frame with the columns "key" and "value", in the lanes' types.
 
     In a grouped batch a row is a key with the list of its values (never an empty list, and of the lane's type inside).
+    In a repeated one the frame has a third column, "times" (Int64, at least 1): the row stands for so many pairs.
     """
 
     frame: pl.DataFrame
@@ -83,15 +89,28 @@ class Batch:
         """Rows of the frame."""
         return self.frame.height
 
+    @property
+    def repeated(self) -> bool:
+        """Whether rows stand for several pairs each."""
+        return "times" in self.frame.columns
+
+    @property
+    def layout(self) -> Layout:
+        """What a row is."""
+        return Layout.GROUPED if self.grouped else Layout.REPEATED if self.repeated else Layout.ROWS
+
     def records(self) -> int:
         """Pairs of a key and a value."""
+        if self.repeated:
+            return int(self.frame["times"].sum())
         if not self.grouped:
             return self.frame.height
         return int(self.frame["value"].list.len().sum())
 
     def nbytes(self) -> int:
         """Size in memory, in bytes: a function of the data alone, the same however it is cut and where it came from."""
-        return _series_bytes(self.frame["key"]) + _series_bytes(self.frame["value"])
+        times = TIMES_BYTES * self.frame.height if self.repeated else 0
+        return _series_bytes(self.frame["key"]) + _series_bytes(self.frame["value"]) + times
 
 
 def _series_bytes(series: pl.Series) -> int:
@@ -240,13 +259,14 @@ def with_lanes(batch: Batch, key_lane: Lane, value_lane: Lane) -> Batch:
         keys = encode_keys(keys, batch.key_lane)
     if batch.value_lane is not value_lane:
         values = encode_values(values, batch.value_lane)
-    return Batch(pl.DataFrame([keys, values]), key_lane, value_lane, batch.grouped)
+    return Batch(pl.DataFrame([keys, values, *batch.frame.get_columns()[2:]]), key_lane, value_lane, batch.grouped)
 
 
 def concat(batches: Sequence[Batch]) -> Batch:
     """One batch of all records, in order, in the lanes where they meet. A key may then be in several grouped rows.
 
-    Raises ValueError for no batches at all, or where some are grouped and others are not.
+    It is repeated where one of them is. Raises ValueError for no batches at all, or where some are grouped and others
+    are not.
     """
     if not batches:
         raise ValueError("there must be a batch to begin with: without one there are no lanes")
@@ -260,22 +280,37 @@ def concat(batches: Sequence[Batch]) -> Batch:
     key_lane, value_lane = filled[0].key_lane, filled[0].value_lane
     for batch in filled:
         key_lane, value_lane = common_lane(key_lane, batch.key_lane), common_lane(value_lane, batch.value_lane)
+    if any(batch.repeated for batch in filled):
+        filled = list(map(repeated, filled))
     frames = [with_lanes(batch, key_lane, value_lane).frame for batch in filled]
     return Batch(pl.concat(frames, how="vertical"), key_lane, value_lane, first.grouped)
 
 
 def regroup(batch: Batch) -> Batch:
     """Each key once, in the order in which keys were first seen, with its values in their order."""
+    if batch.repeated:
+        batch = ungroup(batch)
     grouped = batch.frame.group_by("key", maintain_order=True)
     values = pl.col("value").explode() if batch.grouped else pl.col("value")
     return Batch(grouped.agg(values), batch.key_lane, batch.value_lane, grouped=True)
 
 
 def ungroup(batch: Batch) -> Batch:
-    """A row for each value, in order."""
+    """A row for each pair, in order. Of a repeated batch these may be many."""
+    if batch.repeated:
+        rows = np.repeat(np.arange(batch.rows()), batch.frame["times"].to_numpy())
+        return Batch(batch.frame.select("key", "value")[rows], batch.key_lane, batch.value_lane)
     if not batch.grouped:
         return batch
     return Batch(batch.frame.explode("value"), batch.key_lane, batch.value_lane)
+
+
+def repeated(batch: Batch) -> Batch:
+    """The same records as a repeated batch, those of each row beside one another."""
+    if batch.repeated:
+        return batch
+    flat = ungroup(batch)
+    return Batch(flat.frame.with_columns(times=pl.lit(1, dtype=pl.Int64)), flat.key_lane, flat.value_lane)
 
 
 def sort_by_key(batch: Batch) -> Batch:

@@ -28,6 +28,14 @@ class Lane(enum.StrEnum):
         return found
 
 
+class Layout(enum.StrEnum):
+    """What a row of a batch is: a pair, a key with the list of its values, or a pair with how often it comes."""
+
+    ROWS = "rows"
+    GROUPED = "grouped"
+    REPEATED = "repeated"
+
+
 _DTYPES = {
     Lane.STR: "String",
     Lane.BYTES: "Binary",

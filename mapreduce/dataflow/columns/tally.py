@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
 from typing import Any
 
 from mapreduce.errors import KeyTypeError
+from mapreduce.quick_dataclass import dataclass
 
 TEXTS = frozenset({str, bytes})
 PLAIN_VALUES: frozenset[type] = frozenset({str, bytes, int, bool, float, type(None)})  # what nobody can change
+COMPARED: frozenset[type] = PLAIN_VALUES - {float}
 ENTRY_BYTES = 160  # of a key in the dict, beside its characters: the object's head, the slot, its share of free ones
 TRIED_PAIRS = 32_768  # before it is judged whether keys repeat: some milliseconds
 REPEATS = 2  # pairs a key: with fewer a dict costs more than a column of all keys
@@ -103,9 +104,9 @@ class Tally:
 
     def _begin(self, value: Any) -> bool:
         """Whether pairs of this value are taken; those of another are given away."""
-        mine, kind = self._value, type(value)
-        if value is mine or (kind is type(mine) and kind is not float and value == mine):
+        if same_value(value, self._value):
             return True
+        kind = type(value)
         self._values += 1
         if kind not in self._kinds or (self._values > TRIED_VALUES and self.pairs < PAIRS_PER_VALUE * self._values):
             self.is_open = False
@@ -121,6 +122,11 @@ class Tally:
             del counts[key]
         counts.subtract(filter(counts.__contains__, keys))
         self.is_open = False
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values are the same, for all who see them: not 1 and True, nor 0.0 and -0.0."""
+    return one is other or (type(one) is type(other) and type(one) in COMPARED and bool(one == other))
 
 
 def _is_plain(key: Any) -> bool:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import codecs
 import functools
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mapreduce.errors import InputError
+from mapreduce.quick_dataclass import dataclass
 
 BAD_MARK = "\udcff"  # stands for bad bytes while records are being skipped: strict decoders never yield it
 MARK_HANDLER = "mapreduce-mark-bad-bytes"

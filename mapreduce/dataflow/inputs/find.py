@@ -12,22 +12,16 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mapreduce.dataflow.inputs.codecs import Codec, codec_of
 from mapreduce.dataflow.inputs.encoding import find_encoding
-from mapreduce.dataflow.manifest.file import (
-    MANIFEST,
-    Manifest,
-    is_foreign,
-    parse_manifest,
-    read_bytes,
-    read_manifest,
-)
+from mapreduce.dataflow.manifest.file import MANIFEST, Manifest, is_foreign, parse_manifest, read_bytes, read_manifest
 from mapreduce.errors import InputError
 from mapreduce.formats import Columnar, Csv, Files, FixedLength, Format, JsonLines, Records, Text
 from mapreduce.plan import EVERY_PART, Piece, Split
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.urls import check_utf8, is_url, settled
 
 SPLITS_WANTED = 64  # of a small job: enough to keep the slots of a few machines busy
@@ -36,7 +30,8 @@ SPLIT_MAX_BYTES = 64 << 20  # a lost task is re-run in seconds
 SPLIT_SLACK_PERCENT = 110  # a split may be a tenth too large rather than leave a crumb for another task
 OPEN_COST_BYTES = 16 << 10  # what opening a file costs, in bytes read; bounds the files of a split
 MAX_SPLITS = 100_000  # the coordinator keeps a state for each task
-REDUCER_BYTES = 256 << 20  # of input for each reducer
+REDUCER_BYTES = 256 << 20  # of input for each reducer, where map tasks fold or combine what is sent
+REDUCER_BYTES_WHOLE = 32 << 20  # where all pairs are sent: some seconds of a reducer's work
 MAX_REDUCERS = 256
 FILE_BYTES = 1 << 30  # of one file that is one value: it is held several times over while it is mapped
 HIDDEN = (".", "_")  # beginnings of names that folders keep for themselves: .git, _SUCCESS, _tmp-JOB
@@ -361,9 +356,9 @@ def _pieces(file: InputFile, size: int, most: int, *, whole: bool) -> Iterator[P
         yield Piece(file.path, start, end - start, file.size, file.version, whole, file.touched)
 
 
-def default_reducers(total_bytes: int) -> int:
-    """Give the number of reducers: one for each 256 MiB of input, 1 to 256."""
-    return min(max(-(-total_bytes // REDUCER_BYTES), 1), MAX_REDUCERS)
+def default_reducers(total_bytes: int, *, collapsed: bool) -> int:
+    """Give the number of reducers: one for each 256 MiB of input, or 32 if map tasks send all pairs; 1 to 256."""
+    return min(max(-(-total_bytes // (REDUCER_BYTES if collapsed else REDUCER_BYTES_WHOLE)), 1), MAX_REDUCERS)
 
 
 def notes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from mapreduce.errors import OutputError
 from mapreduce.file_names import numbered
 from mapreduce.output_formats import ENDING, ending_of, is_output_format
 from mapreduce.plan import OUTPUT_NAME, AttemptId, TaskOptions
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.urls import join, place, whole_place
 
 MANIFEST = "_SUCCESS"

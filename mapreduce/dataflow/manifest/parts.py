@@ -6,7 +6,7 @@ The same for a folder on disk and in a store; nothing is read or written here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from mapreduce.dataflow.manifest.file import Manifest, ManifestFile, object_name
 from mapreduce.errors import MapReduceError
 from mapreduce.file_names import attempt_output_name
 from mapreduce.plan import AttemptId, PartFile, PartInfo, TaskOptions
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.urls import is_url
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from mapreduce.dataflow.manifest.file import MANIFEST, TEMPORARY
+from mapreduce.quick_dataclass import dataclass
 
 RESERVED_FILE = "_reserved"
 REPLACED_FILE = "_replaced"

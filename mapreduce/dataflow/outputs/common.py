@@ -7,7 +7,6 @@ others, and programs that read all parts as one table mind: such parts are writt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from mapreduce.dataflow.inputs.codecs import Codec
@@ -18,6 +17,7 @@ from mapreduce.dataflow.outputs.csv_text import common_values, header, named_tab
 from mapreduce.dataflow.outputs.files import ByteFiles, Writing
 from mapreduce.output_formats import COLUMNAR, CSV, split_format
 from mapreduce.plan import PartInfo
+from mapreduce.quick_dataclass import dataclass
 
 Rewrite = Callable[[Path, Path], tuple[int, str]]
 

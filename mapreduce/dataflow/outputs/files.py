@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from mapreduce.dataflow.outputs.compress import compressor
 from mapreduce.errors import OutputError
 from mapreduce.file_names import numbered
 from mapreduce.plan import PartFile, TaskOptions
+from mapreduce.quick_dataclass import dataclass
 
 FEED_BYTES = 256 << 10  # of content, given to a compressor at a time: two blocks of zstd's
 FILES = 1000  # of all parts of an attempt: with their sums of 40 bytes each they fit a control frame

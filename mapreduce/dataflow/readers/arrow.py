@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 import polars as pl
@@ -32,6 +31,7 @@ from mapreduce.dataflow.readers.arrow_footer import (
 from mapreduce.dataflow.readers.columnar import POLARS_ERRORS, ColumnarReader, Group, Span, merged, spanning
 from mapreduce.errors import InputError
 from mapreduce.plan import Piece
+from mapreduce.quick_dataclass import dataclass
 
 BATCH_BYTES = 2 << 30  # of a record batch of a stream: it is held whole, and Polars' copy of it
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mapreduce.dataflow.inputs.input_file import OpenFile
 from mapreduce.errors import InputError
+from mapreduce.quick_dataclass import dataclass
 
 MAGIC = b"ARROW1"
 FEATHER_1 = b"FEA1"

@@ -11,7 +11,6 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -24,6 +23,7 @@ from mapreduce.dataflow.readers.records import Frame, Records, in_file, numbered
 from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord, refuse
 from mapreduce.errors import InputError
 from mapreduce.plan import Piece, Split
+from mapreduce.quick_dataclass import dataclass
 
 FIRST_ROWS = 8192  # of a piece, unless it is so large that fewer make a frame: until it is known how large rows are
 GROWTH = 2  # a slice has at most so many times the rows of the one before: the next rows may be larger

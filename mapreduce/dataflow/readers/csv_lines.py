@@ -38,6 +38,13 @@ class Lines:
         at = bisect_right(self._held, line, key=lambda held: held[0]) - 1
         del self._held[: max(at, 0)]
 
+    def end_of_first(self) -> int | None:
+        """The byte behind the first line; None if it is not held, or may be no row by itself: for a quote in it."""
+        number, block = self._held[0]
+        if number or '"' in block.lines[0] or not block.lines[0].endswith("\n"):
+            return None
+        return block.start + block.raw.index(b"\n") + 1
+
     def spans(self, starts: Sequence[int], stops: Sequence[int]) -> Spans:
         """Give where records lie that go from the line `starts[i]` up to `stops[i]`; these lines are still held."""
         return Spans(list(self._held), starts, stops)

@@ -12,7 +12,8 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import polars as pl
@@ -21,12 +22,14 @@ from mapreduce.dataflow.columns.batches import Batch, make_batch
 from mapreduce.dataflow.columns.frames import FRAME_BYTES
 from mapreduce.dataflow.context import shorten
 from mapreduce.dataflow.inputs.encoding import BAD_MARK, find_encoding
+from mapreduce.dataflow.readers.csv_columns import native_fields
 from mapreduce.dataflow.readers.csv_lines import EachLine, Lines, Spans
 from mapreduce.dataflow.readers.records import Frame, Records
 from mapreduce.dataflow.readers.text import LineBlock, TextReader
 from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord, refuse
 from mapreduce.formats import Csv
 from mapreduce.plan import Limits, Piece, Split, TaskOptions
+from mapreduce.quick_dataclass import dataclass
 
 FIELD_CHARS = 16 << 20  # of one field: a quote that is not closed would otherwise take in the rest of the file
 FIRST_BYTES = 4 << 10  # read at a time where only a file's first record is wanted: it is rarely longer
@@ -77,22 +80,49 @@ class CsvReader:
         A frame has those that begin in the same `most` bytes.
         """
         for piece in self._split.pieces:
-            held: list[pl.DataFrame] = []
-            start = 0
-            # In blocks: as Python objects the text of a whole frame would take twenty times as much memory.
-            for table, rows, spans in self._tables(piece):
-                offsets, at = spans.offsets(), 0
-                while at < len(rows):
-                    if not held:
-                        start = offsets[at]
-                    stop = bisect_left(offsets, start + most, at)
-                    held += [table.frame(rows[at:stop])] if stop > at else []
-                    if stop < len(rows):
-                        yield Frame(pl.concat(held, rechunk=True), (piece.path, start))
-                        held = []
-                    at = stop
-            if held:
-                yield Frame(pl.concat(held, rechunk=True), (piece.path, start))
+            read = self._text.bytes_read
+            for given, frame in enumerate(self._quick_frames(piece, most)):
+                if frame is None:  # the other way from the piece's beginning: messages count its lines
+                    self._text.bytes_read = read
+                    yield from islice(self._slow_frames(piece, most), given, None)
+                    break
+                yield frame
+
+    def _quick_frames(self, piece: Piece, most: int) -> Iterator[Frame | None]:
+        """Yield frames that are made without Python objects; None where there are others that cannot be."""
+        separator = self._rules.format.separator
+        table = _Table(self._rules, piece.path, (), numbered=False)
+        if self._rules.aside is None and separator.isascii() and self._text.are_bytes(piece):
+            table = self._first_record(piece)
+        begin = table.first_row(piece.start)
+        if begin is None or begin >= piece.start + piece.size:
+            yield None
+            return
+        lines = replace(piece, start=begin, size=piece.start + piece.size - begin)
+        for start, raw in self._text.whole_lines_of(lines, most):
+            fields = native_fields(raw, start, separator, table.width, FIELD_CHARS)
+            if fields is None:
+                yield None
+                return
+            yield Frame(table.named(fields), (piece.path, start))
+
+    def _slow_frames(self, piece: Piece, most: int) -> Iterator[Frame]:
+        held: list[pl.DataFrame] = []
+        start = 0
+        # In blocks: as Python objects the text of a whole frame would take twenty times as much memory.
+        for table, rows, spans in self._tables(piece):
+            offsets, at = spans.offsets(), 0
+            while at < len(rows):
+                if not held:
+                    start = offsets[at]
+                stop = bisect_left(offsets, start + most, at)
+                held += [table.frame(rows[at:stop])] if stop > at else []
+                if stop < len(rows):
+                    yield Frame(pl.concat(held, rechunk=True), (piece.path, start))
+                    held = []
+                at = stop
+        if held:
+            yield Frame(pl.concat(held, rechunk=True), (piece.path, start))
 
     def _tables(self, piece: Piece) -> Iterator[tuple[_Table, list[list[str]], Spans]]:
         """Yield rows of one piece, a block at a time: its table, the rows, and where they lie."""
@@ -191,12 +221,26 @@ class _Table:
 
     def frame(self, rows: list[list[str]]) -> pl.DataFrame:
         """The rows as a frame of text."""
+        return self.named([pl.Series(list(texts), dtype=pl.String) for texts in zip(*rows, strict=True)])
+
+    def named(self, fields: list[pl.Series]) -> pl.DataFrame:
+        """The columns of all fields as a frame: those that are wanted, by their names."""
         names = self._names or [f"column_{i + 1}" for i in range(self.width)]
-        fields = list(zip(*rows, strict=True))
         fields = fields if self._picked is None else [fields[i] for i in self._picked]
-        return pl.DataFrame(
-            [pl.Series(name, list(texts), dtype=pl.String) for name, texts in zip(names, fields, strict=True)]
-        )
+        return pl.DataFrame([texts.alias(name) for name, texts in zip(names, fields, strict=True)])
+
+    def first_row(self, start: int) -> int | None:
+        """The byte from which on lines of a piece that begins at `start` may be rows; None if that is not known.
+
+        Of a table whose first record alone has been read.
+        """
+        if not self.width:
+            return None
+        if not self._rules.format.header:
+            return start
+        if start:
+            return start if self._first is not None and self._first < start else None
+        return None if self._first else self._lines.end_of_first()
 
     def read_first(self) -> None:
         """Read the file's first record, and nothing behind it."""

@@ -44,8 +44,17 @@ def cut_at_newlines(stream: Iterator[bytes], encoding: Encoding, longest: int) -
         at, held = at + held + cut, len(block) - cut
     carry.append(rest)
     last = b"".join(carry)
+    if len(last) > longest:
+        raise LongLineError(at)
     if last:
         yield last
+
+
+def in_blocks(stream: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """Cut blocks of bytes into such of at most `size` bytes."""
+    for block in stream:
+        for at in range(0, len(block), size):
+            yield block[at : at + size]
 
 
 def _last_newline(block: bytes, newline: bytes, width: int) -> int:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import polars as pl
 
-from mapreduce.dataflow.columns.batches import Batch, make_batch
+from mapreduce.dataflow.columns.batches import Batch, Lane
 from mapreduce.dataflow.columns.frames import FRAME_BYTES
 from mapreduce.dataflow.context import Place
 from mapreduce.dataflow.inputs.codecs import Codec, codec_of, unpacked
@@ -20,7 +21,7 @@ from mapreduce.errors import InputError
 from mapreduce.formats import FixedLength
 from mapreduce.plan import Piece, Split, TaskOptions
 
-_Block = tuple[int, list[bytes]]  # consecutive records, and the byte where the first one begins
+_Block = tuple[int, bytes]  # whole records, one after another, and the byte where the first one begins
 
 
 class FixedLengthReader:
@@ -39,25 +40,22 @@ class FixedLengthReader:
 
     def __iter__(self) -> Iterator[Records]:
         for piece in self._split.pieces:
-            for first, records in self._blocks(piece, self._read):
-                offsets = self._offsets(first, records)
+            for first, data in self._blocks(piece, self._read):
+                records = [data[at : at + self._length] for at in range(0, len(data), self._length)]
+                offsets = range(first, first + len(data), self._length)
                 yield Records(records, _given(offsets), _places(piece.path, offsets))
 
     def columns(self) -> Iterator[Batch]:
         """Yield the records as columns of numbers and bytes."""
-        for records in self:
-            yield make_batch(list(records.firsts()), records.values)
+        for frame in self.frames(self._read):
+            yield Batch(frame.frame, Lane.INT, Lane.BYTES)
 
     def frames(self, most: int = FRAME_BYTES) -> Iterator[Frame]:
         """Yield the records as frames of their offsets and bytes."""
         for piece in self._split.pieces:
-            for first, records in self._blocks(piece, most):
-                key = pl.Series("key", self._offsets(first, records), dtype=pl.Int64)
-                value = pl.Series("value", records, dtype=pl.Binary)
-                yield Frame(pl.DataFrame([key, value]), (piece.path, first))
-
-    def _offsets(self, first: int, records: list[bytes]) -> range:
-        return range(first, first + len(records) * self._length, self._length)
+            for first, data in self._blocks(piece, most):
+                key = pl.Series("key", np.arange(first, first + len(data), self._length, dtype=np.int64))
+                yield Frame(pl.DataFrame([key, _column(data, self._length)]), (piece.path, first))
 
     def _blocks(self, piece: Piece, most: int) -> Iterator[_Block]:
         """Yield the records of one piece, as many at a time as begin in `most` bytes, one at least."""
@@ -68,11 +66,11 @@ class FixedLengthReader:
             else:
                 chunks = self._compressed(file, piece.path, block)
             for first, data in chunks:
-                records = [data[at : at + self._length] for at in range(0, len(data), self._length)]
-                if len(records[-1]) < self._length:
-                    self._refuse_rest(piece.path, first + (len(records) - 1) * self._length, records.pop())
-                if records:
-                    yield first, records
+                rest = len(data) % self._length
+                if rest:
+                    self._refuse_rest(piece.path, first + len(data) - rest, data[-rest:])
+                if len(data) > rest:
+                    yield first, data[: len(data) - rest]
 
     def _plain(self, file: OpenFile, piece: Piece, block: int) -> Iterator[tuple[int, bytes]]:
         """Yield the bytes of the records that begin in the piece, whole ones but for the file's last."""
@@ -126,6 +124,12 @@ class FixedLengthReader:
             f"{self._length}. Was the file cut off, or is the length another?"
         )
         refuse(self._aside, UnreadableRecord(path, offset, msg, kind="record cut short", content=rest))
+
+
+def _column(data: bytes, length: int) -> pl.Series:
+    """The records as a column (Binary): no record becomes an object."""
+    table = np.frombuffer(data, dtype=np.uint8).reshape(-1, length)
+    return pl.Series("value", table).cast(pl.List(pl.UInt8)).cast(pl.Binary)
 
 
 def _given(offsets: range) -> Callable[[], range]:

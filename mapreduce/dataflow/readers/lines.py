@@ -6,20 +6,19 @@ import functools
 import json
 import re
 import sys
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 import polars as pl
 
-from mapreduce.dataflow.columns.batches import Batch, make_batch
+from mapreduce.dataflow.columns.batches import Batch, Lane, make_batch
 from mapreduce.dataflow.columns.frames import FRAME_BYTES
 from mapreduce.dataflow.context import Place, shorten
 from mapreduce.dataflow.readers.records import Frame, Records
 from mapreduce.dataflow.readers.text import LineBlock, TextReader
 from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord, refuse
-from mapreduce.plan import Piece, Split, TaskOptions
+from mapreduce.plan import Split, TaskOptions
 
 NESTED = 512  # levels of a document: Python's own limit, 1,000, counts the levels of whatever calls it too
 SPACE = " \t\r"  # what JSON has of it within a line
@@ -49,14 +48,15 @@ class LinesReader:
 
     def columns(self) -> Iterator[Batch]:
         """Yield the lines as columns."""
-        for block in self._text:
-            yield make_batch(block.offsets(), block.lines)
+        for piece in self._split.pieces:
+            for columns in self._text.columns_of(piece, FRAME_BYTES):
+                yield Batch(columns.frame(), Lane.INT, Lane.STR)
 
     def frames(self, most: int = FRAME_BYTES) -> Iterator[Frame]:
         """Yield the lines as frames: a frame has those that begin in the same `most` bytes."""
         for piece in self._split.pieces:
-            for offsets, lines in _cut_lines(self._text.blocks_of(piece), most):
-                yield _frame(piece, offsets, lines)
+            for columns in self._text.columns_of(piece, most):
+                yield Frame(columns.frame(), (piece.path, columns.first))
 
 
 class JsonLinesReader(LinesReader):
@@ -124,10 +124,10 @@ class JsonLinesReader(LinesReader):
     def frames(self, most: int = FRAME_BYTES) -> Iterator[Frame]:
         """Yield the lines as frames, as text: Polars reads JSON into columns of the types that the user gives it."""
         for piece in self._split.pieces:
-            for offsets, lines in _cut_lines(self._text.blocks_of(piece), most):
-                full = [(offset, line) for offset, line in zip(offsets, lines, strict=True) if line.strip(SPACE)]
-                if full:
-                    yield _frame(piece, [offset for offset, _ in full], [line for _, line in full])
+            for columns in self._text.columns_of(piece, most):
+                frame = columns.frame().filter(pl.col("value").str.strip_chars(SPACE) != "")
+                if frame.height:
+                    yield Frame(frame, (piece.path, frame.item(0, "key")))
 
 
 def _firsts(block: LineBlock, kept: Sequence[int]) -> Callable[[], list[int]]:
@@ -151,7 +151,7 @@ def _records(block: LineBlock, documents: list[Any], kept: Sequence[int]) -> Rec
 
 def of_lines(block: LineBlock) -> Records:
     """Lines of text: the first argument is the byte offset."""
-    return Records(block.lines, block.offsets, lambda i: (block.path, block.offset(i)))
+    return Records(block.lines, block.offsets, lambda i: (block.path, block.offset(i)), path=block.path)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -179,28 +179,3 @@ def _is_deep(line: str) -> bool:
     closed = (marks == ord("]")) | (marks == ord("}"))
     depth = np.cumsum(opened.astype(np.int32) - closed.astype(np.int32), dtype=np.int32)
     return bool(depth.max(initial=0) > NESTED)
-
-
-def _cut_lines(blocks: Iterable[LineBlock], most: int) -> Iterator[tuple[list[int], list[str]]]:
-    """Put lines of one file together that begin less than `most` bytes after the first of them: however blocks fall."""
-    offsets: list[int] = []
-    lines: list[str] = []
-    for block in blocks:
-        starts, i = block.offsets(), 0
-        while i < len(starts):
-            if not offsets:
-                end = starts[i] + most
-            stop = bisect_left(starts, end, i)
-            offsets += starts[i:stop]
-            lines += block.lines[i:stop]
-            if stop < len(starts):
-                yield offsets, lines
-                offsets, lines = [], []
-            i = stop
-    if offsets:
-        yield offsets, lines
-
-
-def _frame(piece: Piece, offsets: list[int], lines: list[str]) -> Frame:
-    columns = [pl.Series("key", offsets, dtype=pl.Int64), pl.Series("value", lines, dtype=pl.String)]
-    return Frame(pl.DataFrame(columns), (piece.path, offsets[0]))

@@ -8,12 +8,12 @@ whose sums are wrong or that point behind the file's end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from mapreduce.dataflow.inputs.input_file import OpenFile
 from mapreduce.dataflow.readers.thrift_compact import As, Compact, ThriftError, Wanted
 from mapreduce.errors import InputError
+from mapreduce.quick_dataclass import dataclass
 
 MAGIC = b"PAR1"
 ENCRYPTED_MAGIC = b"PARE"

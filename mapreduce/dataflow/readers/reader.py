@@ -247,7 +247,7 @@ def _part_of(piece: Piece) -> Slice:
         ) from error
     end = piece.start + piece.size
     refs = [ref for refs in index.partitions for ref in refs if piece.start <= ref.offset < end]
-    return Slice(piece.path, tuple(refs), index.key_lane, index.value_lane, index.grouped)
+    return Slice(piece.path, tuple(refs), index.key_lane, index.value_lane, index.layout)
 
 
 def gathered(batches: Iterable[Batch], most: int) -> Iterator[Batch]:

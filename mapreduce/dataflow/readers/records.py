@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from mapreduce.dataflow.columns.batches import Batch, keys_list, ungroup, values_list
 from mapreduce.dataflow.context import Place, shorten
+from mapreduce.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,13 +19,15 @@ class Records:
     """Some records as the mapper gets them: `values`, and where it takes two arguments `firsts()`.
 
     `place` gives the input path and offset of the i-th record, where records come from a file, and `content` the record
-    as it stands there, where that is text of which the value was made.
+    as it stands there, where that is text of which the value was made. `path` is that of all of them, where they surely
+    come from one file.
     """
 
     values: list[Any]
     firsts: Callable[[], Sequence[Any]]
     place: Callable[[int], Place] | None = None
     content: Callable[[int], str | bytes] | None = None
+    path: str | None = None
 
     def key(self, i: int) -> Any:
         """The key of the i-th record."""

@@ -11,7 +11,7 @@ import codecs
 import io
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain
 
 import numpy as np
@@ -20,10 +20,12 @@ from mapreduce.dataflow.inputs.binary_kinds import HEAD_BYTES, TAIL_BYTES, binar
 from mapreduce.dataflow.inputs.codecs import Codec, codec_of, decompressed
 from mapreduce.dataflow.inputs.encoding import BAD_MARK, MARK_HANDLER, Encoding, check_error_mode, find_encoding
 from mapreduce.dataflow.inputs.input_file import OpenFile, open_piece, read_on
-from mapreduce.dataflow.readers.cut_lines import LongLineError, cut_at_newlines
+from mapreduce.dataflow.readers.cut_lines import LongLineError, cut_at_newlines, in_blocks
+from mapreduce.dataflow.readers.line_columns import LineColumns, columns_of, cut_at, native_columns
 from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord
 from mapreduce.errors import InputError
 from mapreduce.plan import Limits, Piece, Split
+from mapreduce.quick_dataclass import dataclass
 
 DECODE_BYTES = 128 << 10  # decoded at a time at most: with its lines it stays in the processor's cache (measured)
 PAST_END_BYTES = 4 << 10  # read beyond a range for its last line: a line is rarely longer
@@ -114,7 +116,8 @@ class TextReader:
         self._aside = aside if self._errors == "strict" else None
         if self._aside is not None:
             self._errors = "skip"
-        self._read = max(1, min((limits or Limits()).read, DECODE_BYTES))
+        self._read_most = max(1, (limits or Limits()).read)
+        self._read = min(self._read_most, DECODE_BYTES)
         self._keep_ends = keep_ends
         self._longest = LINE_BYTES if longest is None else longest
         self.bytes_read = 0
@@ -128,26 +131,64 @@ class TextReader:
     def blocks_of(self, piece: Piece) -> Iterator[LineBlock]:
         """Yield the lines of one piece."""
         with open_piece(piece) as file:
-            head = file.read_at(HEAD_BYTES, 0)
-            encoding = self._encoding
-            codec = codec_of(piece.path)
-            if codec is Codec.NONE:
-                self._refuse_binary(piece.path, head, file.read_at(TAIL_BYTES, max(0, piece.file_size - TAIL_BYTES)))
-                encoding = encoding.of_file(head)
-                start, stream = self._plain(file, piece, encoding)
-            else:
-                start = 0
-                stream, encoding = self._compressed(file, piece.path, codec)
-            decode = _Decoder(piece.path, encoding, self._errors)
-            before = self.skipped
-            try:
-                yield from self._blocks(piece.path, start, cut_at_newlines(stream, encoding, self._longest), decode)
-            except LongLineError as error:
-                raise InputError(
-                    f"{piece.path}, byte {start + error.at}: a line has more than {self._longest:,} bytes, too many to "
-                    "be one record: is this a file of lines?"
-                ) from None
-            self._warn_of_skipped(piece, self.skipped - before)
+            start, stream, encoding = self._opened(file, piece, self._read)
+            yield from self._decoded(piece, start, stream, encoding)
+
+    def columns_of(self, piece: Piece, most: int) -> Iterator[LineColumns]:
+        """Yield the lines of one piece as columns: those together that begin in the same `most` bytes.
+
+        Not for readers that keep ends.
+        """
+        with open_piece(piece) as file:
+            start, stream, encoding = self._opened(file, piece, self._read_most)
+            if self.are_bytes(piece):
+                stream = cut_at(stream, most, self._longest)
+                for raw in stream:
+                    found = native_columns(raw, start, self._longest)
+                    if found is None:  # for what follows as well: lines may be left out, by which the next cuts lie
+                        stream = in_blocks(chain([raw], stream), self._read)
+                        break
+                    yield found
+                    start += len(raw)
+            yield from columns_of(self._decoded(piece, start, stream, encoding), most)
+
+    def whole_lines_of(self, piece: Piece, most: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the bytes of lines that begin in the same `most` bytes, and the byte where they begin.
+
+        Of one piece whose lines are `are_bytes`.
+        """
+        with open_piece(piece) as file:
+            start, stream, _ = self._opened(file, piece, self._read_most)
+            for raw in cut_at(stream, most, self._longest):
+                yield start, raw
+                start += len(raw)
+
+    def are_bytes(self, piece: Piece) -> bool:
+        """Whether the lines of the file lie in it as UTF-8, as they are."""
+        return self._encoding.codec == "utf-8" and codec_of(piece.path) is Codec.NONE
+
+    def _opened(self, file: OpenFile, piece: Piece, size: int) -> tuple[int, Iterator[bytes], Encoding]:
+        """Give the offset of the piece's first record, its bytes from there on, `size` at a time, and its encoding."""
+        encoding = self._encoding
+        codec = codec_of(piece.path)
+        if codec is not Codec.NONE:
+            return 0, *self._compressed(file, piece.path, codec)
+        head = file.read_at(HEAD_BYTES, 0)
+        self._refuse_binary(piece.path, head, file.read_at(TAIL_BYTES, max(0, piece.file_size - TAIL_BYTES)))
+        encoding = encoding.of_file(head)
+        return *self._plain(file, piece, encoding, size), encoding
+
+    def _decoded(self, piece: Piece, start: int, stream: Iterator[bytes], encoding: Encoding) -> Iterator[LineBlock]:
+        decode = _Decoder(piece.path, encoding, self._errors)
+        before = self.skipped
+        try:
+            yield from self._blocks(piece.path, start, cut_at_newlines(stream, encoding, self._longest), decode)
+        except LongLineError as error:
+            raise InputError(
+                f"{piece.path}, byte {start + error.at}: a line has more than {self._longest:,} bytes, too many to "
+                "be one record: is this a file of lines?"
+            ) from None
+        self._warn_of_skipped(piece, self.skipped - before)
 
     def _blocks(self, path: str, start: int, chunks: Iterator[bytes], decode: _Decoder) -> Iterator[LineBlock]:
         for raw in chunks:
@@ -214,7 +255,7 @@ class TextReader:
         self._refuse_binary(path, first[:HEAD_BYTES], None)
         return chain([first], stream), self._encoding.of_file(first)
 
-    def _plain(self, file: OpenFile, piece: Piece, encoding: Encoding) -> tuple[int, Iterator[bytes]]:
+    def _plain(self, file: OpenFile, piece: Piece, encoding: Encoding, size: int) -> tuple[int, Iterator[bytes]]:
         """Give the offset of the piece's first record, and the bytes from there to the end of its last."""
         end = piece.start + piece.size
         start = piece.start
@@ -225,7 +266,7 @@ class TextReader:
             start = found + 1
         if start >= end:
             return end, iter(())
-        return start, self._range(file, start, end, encoding.newline if end < piece.file_size else None)
+        return start, self._range(file, start, end, encoding.newline if end < piece.file_size else None, size)
 
     def _newline_after(self, file: OpenFile, position: int, end: int, newline: bytes) -> int | None:
         """Find the first newline at or after `position`; None if there is none before `end`."""
@@ -241,11 +282,10 @@ class TextReader:
             size = self._read
         return None
 
-    def _range(self, file: OpenFile, position: int, end: int, newline: bytes | None) -> Iterator[bytes]:
+    def _range(self, file: OpenFile, position: int, end: int, newline: bytes | None, size: int) -> Iterator[bytes]:
         """Yield the bytes from `position` up to the newline at or after `end` - 1, or to the file's end."""
         while True:
-            size = min(self._read, max(end - position, 0) + PAST_END_BYTES)
-            block = file.read_at(size, position)
+            block = file.read_at(min(size, max(end - position, 0) + PAST_END_BYTES), position)
             if not block:
                 return
             position += len(block)

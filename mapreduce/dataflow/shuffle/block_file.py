@@ -1,8 +1,9 @@
 """Block files: the one file format of runs and of intermediate parts.
 
-A block file is a header, then blocks in the order of their partitions, then an index. A block is an Arrow IPC stream
-of one partition's rows (LZ4 where it pays), at most `Limits.block` raw bytes unless a single record is larger. Every
-byte of the file is covered by a checksum or a comparison, so that a flipped bit is an error that names file and range.
+A block file has blocks in the order of their partitions, and an index of each partition (see `block_index`). A block
+is an Arrow IPC stream of one partition's rows (LZ4 where it pays), at most `Limits.block` raw bytes unless a single
+record is larger; of few rows it is their bare columns (`small_blocks`). Every byte of the file is covered by a checksum
+or a comparison, so that a flipped bit is an error that names file and range.
 Refuses: partitions out of order, keys or values that aren't in a lane, files of another version. Syncs nothing: a
 lost run is made again.
 """
@@ -11,34 +12,34 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import msgpack
 import polars as pl
 import xxhash
 
-from mapreduce.dataflow.columns.batches import Batch, Lane, common_lane, concat, with_lanes
+from mapreduce.dataflow.columns.batches import Batch, Lane, Layout, common_lane, concat, with_lanes
 from mapreduce.dataflow.disk import DISK_ERRORS
 from mapreduce.dataflow.shuffle.block_index import (
     FIRST_BYTES,
     HEADER,
-    TRAILER,
-    VERSION,
     BlockIndex,
     BlockRef,
     Slice,
-    corrupt,
-    read_at,
+    packed_entry,
+    packed_row,
+    packed_trailer,
     read_index,
 )
-from mapreduce.dataflow.shuffle.ranges import encoded_at, rows_within
-from mapreduce.dataflow.shuffle.sizes import cut, slice_of
-from mapreduce.errors import CorruptBlockError, DiskFullError, InputLostError
-from mapreduce.plan import AttemptId, Limits
+from mapreduce.dataflow.shuffle.block_reader import open_slice, read_blocks
+from mapreduce.dataflow.shuffle.ranges import encoded_at
+from mapreduce.dataflow.shuffle.sizes import cut, ends_of, row_sizes, slice_of, value_counts
+from mapreduce.dataflow.shuffle.small_blocks import SMALL_BLOCK, SmallBlocks
+from mapreduce.errors import DiskFullError
+from mapreduce.plan import Limits
+from mapreduce.quick_dataclass import dataclass
 
 __all__ = [
     "DIGEST_BYTES",
@@ -57,6 +58,7 @@ __all__ = [
 WORTH_COMPRESSING = 0.9  # LZ4 costs 70 ns a record: below a tenth saved, the disk is cheaper
 LEFT_ALONE_BLOCKS = 15  # written as they are after an incompressible one: to try every 16th again costs little
 DIGEST_BYTES = 8
+SMALL_ROWS = 1 << 15  # of small blocks are Python objects at a time, on their way: 4 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +90,22 @@ class BlockFileWriter:
         partitions: int = 1,
         key_lane: Lane | None = None,
         value_lane: Lane | None = None,
-        grouped: bool = False,
+        layout: Layout = Layout.ROWS,
         block: int | None = None,
         firsts: bool = False,
     ) -> None:
         self._path = Path(path)
         self._lanes = (key_lane, value_lane)
-        self._grouped = grouped
+        self._layout = layout
         self._block = Limits().block if block is None else block
         self._firsts = firsts
-        self._refs: list[list[BlockRef]] = [[] for _ in range(partitions)]
+        self._partitions = partitions
         self._partition = 0
+        self._refs: list[BlockRef] = []  # of this partition
+        self._rows: list[bytes] = []
+        self._digests: list[bytes] = []
+        self._found: set[tuple[Lane, Lane]] = set()
+        self._records = self._raw = 0
         self._pending: list[Batch] = []
         self._pending_raw = 0
         self._left_alone = 0
@@ -112,48 +119,66 @@ class BlockFileWriter:
 
     def write(self, partition: int, batch: Batch) -> None:
         """Append the rows of `batch`, in their order, to `partition`; never before an earlier call's partition."""
-        if not self._partition <= partition < len(self._refs):
-            msg = f"{self._path}: partition {partition} after {self._partition}, of {len(self._refs)}"
-            raise ValueError(msg)
-        if batch.grouped is not self._grouped:
-            msg = f"{self._path}: the file holds {'grouped' if self._grouped else 'ungrouped'} rows, the batch does not"
-            raise ValueError(msg)
-        if partition != self._partition:
-            self._flush(everything=True)
-            self._partition = partition
+        self._check(partition, batch)
+        self._go_to(partition)
         if batch.rows() == 0:
             return
-        key_lane, value_lane = self._lanes
-        batch = with_lanes(batch, key_lane or batch.key_lane, value_lane or batch.value_lane)
+        batch = self._in_lanes(batch)
         self._pending.append(batch)
         self._pending_raw += batch.nbytes()
         if self._pending_raw >= self._block:
             self._flush(everything=False)
 
+    def write_partitions(self, batch: Batch, ends: Sequence[int]) -> None:
+        """Write a file at once: the rows of each partition up to `ends` of it. The same bytes as with `write`."""
+        self._check(len(ends) - 1, batch)
+        batch = self._in_lanes(batch)
+        # Where partitions have several blocks each, hardly any is small.
+        is_large = len(ends) == 1 or batch.nbytes() > self._block * len(ends)
+        sizes = None if is_large else ends_of(row_sizes(batch))
+        start = 0
+        small: list[tuple[int, int, int, int]] = []  # partitions that wait, with their rows and raw bytes
+        for partition, stop in enumerate(ends):
+            if stop > start:
+                raw = SMALL_BLOCK + 1 if sizes is None else int(sizes[stop] - sizes[start])
+                if raw > min(SMALL_BLOCK, self._block):
+                    self._write_small(batch, small)
+                    self.write(partition, slice_of(batch, start, stop))
+                else:
+                    small.append((partition, start, stop, raw))
+                    if stop - small[0][1] >= SMALL_ROWS:
+                        self._write_small(batch, small)
+            start = stop
+        self._write_small(batch, small)
+
+    def _write_small(self, batch: Batch, small: list[tuple[int, int, int, int]]) -> None:
+        """Write small partitions, whose rows are neighbours, each as one block; none is left in the list."""
+        if not small:
+            return
+        first = small[0][1]
+        rows = slice_of(batch, first, small[-1][2])
+        blocks = SmallBlocks(rows)
+        counts = ends_of(value_counts(rows)).tolist()
+        for partition, start, stop, raw in small:
+            self._go_to(partition)
+            a, b = start - first, stop - first
+            self._append(blocks.block(a, b), slice_of(rows, a, b), counts[b] - counts[a], raw)
+        small.clear()
+
     def close(self) -> BlockFileInfo:
         """Write what is collected and the index. Gives the file's facts."""
-        self._flush(everything=True)
-        refs = [ref for blocks in self._refs for ref in blocks]
-        index = msgpack.packb(
-            [
-                _common((ref.key_lane for ref in refs), self._lanes[0]).value,
-                _common((ref.value_lane for ref in refs), self._lanes[1]).value,
-                self._grouped,
-                [[_packed(ref) for ref in blocks] for blocks in self._refs],
-            ]
-        )
+        self._go_to(self._partitions)
+        keys, values = ({lanes[side] for lanes in self._found} for side in (0, 1))
+        table = b"".join([*self._rows, packed_row(self._partitions, self._offset, 0)])
+        lanes = _common(keys, self._lanes[0]), _common(values, self._lanes[1])
+        self._put_all(table + packed_trailer(self._partitions, *lanes, self._layout))
         try:
-            self._put(index)
-            self._put(TRAILER.pack(len(index), xxhash.xxh3_64_intdigest(index), VERSION, 0, HEADER))
             self._open_file().close()
         except OSError as error:
             self._fail(error)
         self._file = None
         return BlockFileInfo(
-            size=self._offset,
-            records=sum(ref.records for ref in refs),
-            raw_bytes=sum(ref.raw for ref in refs),
-            digests=b"".join(digest_of(blocks) for blocks in self._refs),
+            size=self._offset, records=self._records, raw_bytes=self._raw, digests=b"".join(self._digests)
         )
 
     def abort(self) -> None:
@@ -171,13 +196,44 @@ class BlockFileWriter:
             raise ValueError(msg)
         return self._file
 
+    def _check(self, partition: int, batch: Batch) -> None:
+        if not self._partition <= partition < self._partitions:
+            msg = f"{self._path}: partition {partition} after {self._partition}, of {self._partitions}"
+            raise ValueError(msg)
+        if batch.layout is not self._layout:
+            msg = f"{self._path}: the file's layout is {self._layout}, that of the batch is {batch.layout}"
+            raise ValueError(msg)
+
+    def _in_lanes(self, batch: Batch) -> Batch:
+        key_lane, value_lane = self._lanes
+        return with_lanes(batch, key_lane or batch.key_lane, value_lane or batch.value_lane)
+
     def _put(self, data: bytes | memoryview) -> None:
         self._open_file().write(data)
         self._offset += len(data)
 
+    def _put_all(self, data: bytes | memoryview) -> None:
+        try:
+            self._put(data)
+        except OSError as error:
+            self._fail(error)
+
     def _fail(self, error: OSError) -> NoReturn:
         self.abort()
         fail_write(self._path.parent, error)
+
+    def _go_to(self, partition: int) -> None:
+        """End the partitions before this one: what is collected of them is written, and their entries."""
+        if partition > self._partition:
+            self._flush(everything=True)
+        while self._partition < partition:
+            start = self._refs[0].offset if self._refs else self._offset
+            entry = packed_entry(self._refs)
+            self._put_all(entry)
+            self._rows.append(packed_row(self._partition, start, len(entry)))
+            self._digests.append(digest_of(self._refs))
+            self._refs = []
+            self._partition += 1
 
     def _flush(self, *, everything: bool) -> None:
         """Cut the collected rows into blocks and write them; a last, unfilled one only with `everything`."""
@@ -189,25 +245,26 @@ class BlockFileWriter:
             last, self._pending_raw = pieces.pop()
             self._pending = [last]
         for batch, raw in pieces:
-            self._write_block(batch, raw)
+            data = SmallBlocks(batch).block(0, batch.rows()) if raw <= SMALL_BLOCK else self._encode(batch, raw)
+            self._append(data, batch, batch.records(), raw)
 
-    def _write_block(self, batch: Batch, raw: int) -> None:
-        data = self._encode(batch, raw)
+    def _append(self, data: bytes | memoryview, batch: Batch, records: int, raw: int) -> None:
+        """Write a block; `batch` has its lanes and, where they are kept, its first key."""
         ref = BlockRef(
             offset=self._offset,
             length=len(data),
             raw=raw,
-            records=batch.records(),
+            records=records,
             checksum=xxhash.xxh3_64_intdigest(data),
             key_lane=batch.key_lane,
             value_lane=batch.value_lane,
             first=encoded_at(batch.frame["key"], 0, batch.key_lane)[:FIRST_BYTES] if self._firsts else b"",
         )
-        try:
-            self._put(data)
-        except OSError as error:
-            self._fail(error)
-        self._refs[self._partition].append(ref)
+        self._put_all(data)
+        self._refs.append(ref)
+        self._found.add((batch.key_lane, batch.value_lane))
+        self._records += records
+        self._raw += raw
 
     def _encode(self, batch: Batch, raw: int) -> memoryview:
         if self._left_alone:
@@ -219,54 +276,12 @@ class BlockFileWriter:
         return data
 
 
-def open_slice(
-    path: str | Path, partition: int, producer: AttemptId | None = None, *, low: bytes = b"", high: bytes = b""
-) -> Slice:
-    """Read the index of a local file and give one partition of it, or of that the keys in [low, high).
-
-    Raises CorruptBlockError or OSError, or with `producer` InputLostError.
-    """
-    try:
-        return read_index(path).slice(partition, producer, low=low, high=high)
-    except (CorruptBlockError, OSError) as error:
-        _fail_read(producer, error)
-
-
-def read_blocks(part: Slice) -> Generator[Batch]:
-    """Read the blocks of a slice one by one, checked, in the slice's lanes, and cut to its range of keys.
-
-    A block at either end of a range may come without any rows. Raises CorruptBlockError, which names file and byte
-    range, or OSError; where the slice has a producer, both as InputLostError.
-    """
-    try:
-        with Path(part.path).open("rb") as file:
-            for ref in part.blocks:
-                data = read_at(file, part.path, ref.offset, ref.length)
-                yield _within(part, _from_ipc(part, ref, data))
-    except (CorruptBlockError, OSError) as error:
-        _fail_read(part.producer, error)
-
-
-def _within(part: Slice, batch: Batch) -> Batch:
-    if not part.low and not part.high:
-        return batch
-    start, stop = rows_within(batch.frame["key"], batch.key_lane, part.low, part.high)
-    return slice_of(batch, start, stop)
-
-
 def fail_write(folder: str | Path, error: OSError) -> NoReturn:
     """Raise DiskFullError, which names the folder, if the disk is full or broken; `error` itself otherwise."""
     if error.errno not in DISK_ERRORS:
         raise error
     msg = f"cannot write to the folder {folder}: {error.strerror}; free space there, or choose another"
     raise DiskFullError(msg) from error
-
-
-def _fail_read(producer: AttemptId | None, error: Exception) -> NoReturn:
-    """Raise InputLostError where the file's producer is known, `error` itself otherwise."""
-    if producer is None:
-        raise error
-    raise InputLostError(producer, str(error)) from error
 
 
 def _to_ipc(frame: pl.DataFrame, *, compress: bool) -> memoryview:
@@ -282,34 +297,14 @@ def _to_ipc(frame: pl.DataFrame, *, compress: bool) -> memoryview:
     return stream.getbuffer()
 
 
-def _from_ipc(part: Slice, ref: BlockRef, data: bytes) -> Batch:
-    if xxhash.xxh3_64_intdigest(data) != ref.checksum:
-        raise corrupt(part.path, ref.offset, ref.length, "is not the block that was written (its checksum differs)")
-    try:
-        frame = pl.read_ipc_stream(io.BytesIO(data))
-    except pl.exceptions.PolarsError as error:
-        raise corrupt(part.path, ref.offset, ref.length, f"is not an Arrow stream: {error}") from error
-    batch = Batch(frame, ref.key_lane, ref.value_lane, part.grouped)
-    if frame.columns != ["key", "value"] or batch.records() != ref.records:
-        raise corrupt(part.path, ref.offset, ref.length, "does not hold what the index says")
-    return with_lanes(batch, part.key_lane, part.value_lane)
-
-
-def _packed(ref: BlockRef) -> list[object]:
-    """A block as the index has it; its offset follows from the lengths of those before."""
-    packed: list[object] = [ref.length, ref.raw, ref.records, ref.checksum, ref.key_lane, ref.value_lane]
-    return [*packed, ref.first] if ref.first else packed
-
-
 def digest_of(blocks: Sequence[BlockRef]) -> bytes:
     """The digest of a partition in one file: over the checksums of its blocks."""
     checksums = b"".join(ref.checksum.to_bytes(DIGEST_BYTES, "little") for ref in blocks)
     return xxhash.xxh3_64_intdigest(checksums).to_bytes(DIGEST_BYTES, "little")
 
 
-def _common(lanes: Iterator[Lane], given: Lane | None) -> Lane:
+def _common(lanes: Iterable[Lane], given: Lane | None) -> Lane:
     """The lane in which all blocks can be read; that of an empty file doesn't matter to anybody."""
     if given is not None:
         return given
-    distinct = sorted(set(lanes)) or [Lane.ENCODED]
-    return functools.reduce(common_lane, distinct)
+    return functools.reduce(common_lane, sorted(lanes) or [Lane.ENCODED])

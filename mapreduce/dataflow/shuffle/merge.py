@@ -1,5 +1,7 @@
 """The reduce side of the shuffle: merges sorted runs as a stream, one block of each run in memory.
 
+Slices of few rows are first put together (`bundles`): then a run is a bundle of neighbours, as large as a block.
+
 Of equal keys, values come in the order of the slices, and within a slice as they lie there: neither the cuts of blocks,
 nor the fan-in, nor the limits change a group or the order of its values. In each round the rows with keys strictly
 below the smallest of the blocks' last keys are put together and sorted, stably; the group equal to that bound is
@@ -13,7 +15,6 @@ import shutil
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,22 @@ from mapreduce.dataflow.columns.batches import (
     ungroup,
 )
 from mapreduce.dataflow.shuffle.block_file import BlockFileWriter, Slice, fail_write, open_slice, read_blocks
+from mapreduce.dataflow.shuffle.bundles import Run, bundled, loads_of, read_run
 from mapreduce.dataflow.shuffle.partition import shown
 from mapreduce.dataflow.shuffle.run_reader import Bound, Lanes, RunReader
-from mapreduce.dataflow.shuffle.sizes import Sizes, cut, ends_of, group_starts, row_sizes, slice_of, value_counts
+from mapreduce.dataflow.shuffle.sizes import (
+    Sizes,
+    cut,
+    ends_of,
+    expanded,
+    group_starts,
+    row_sizes,
+    slice_of,
+    value_counts,
+)
 from mapreduce.errors import SecondPassError
 from mapreduce.plan import Limits
+from mapreduce.quick_dataclass import dataclass
 
 CHUNK_BLOCKS = 8  # a chunk handed out is at most so many blocks: 8 MiB, in which calls of Polars cost nothing
 SORTED_SHARE = 8  # of `limits.merge` is sorted at a time: 16 MiB, so that the copies that sorting makes stay small
@@ -45,7 +57,8 @@ OBJECT_BYTES = 64  # what a value takes as a Python object beside its content: b
 class WholeGroups:
     """Some complete groups, keys ascending: `values[ends[i - 1]:ends[i]]` are the values of `keys[i]`.
 
-    Both columns are flat, in the lanes given; `ends` counts values, and ends[-1] == len(values).
+    Both columns are flat, in the lanes given; `ends` counts values, and ends[-1] == len(values). With `times` the i-th
+    value stands for times[i] values.
     """
 
     keys: pl.Series
@@ -53,6 +66,7 @@ class WholeGroups:
     ends: Sizes
     values: pl.Series
     value_lane: Lane
+    times: Sizes | None = None
 
     def batch(self) -> Batch:
         """The same records as ungrouped rows, in order."""
@@ -83,20 +97,22 @@ def merged_batches(slices: Sequence[Slice], limits: Limits, scratch: str | Path)
         for item in rounds:
             for batch in [item] if isinstance(item, Batch) else item:
                 for piece, _ in cut(batch, limits.block * CHUNK_BLOCKS):
-                    yield ungroup(piece)
+                    yield from expanded(piece)
             del item, batch  # large, and not to be held while the next round is made
 
 
-def merged_chunks(slices: Sequence[Slice], limits: Limits, scratch: str | Path) -> Generator[WholeGroups | OneGroup]:
+def merged_chunks(
+    slices: Sequence[Slice], limits: Limits, scratch: str | Path, *, compact: bool = False
+) -> Generator[WholeGroups | OneGroup]:
     """All groups of the slices, keys ascending, each key in one chunk only.
 
-    Small groups come many at a time, a large one on its own as a stream. Raises as `read_blocks` does, and
-    DiskFullError.
+    Small groups come many at a time, a large one on its own as a stream. With `compact` chunks may have `times`. Raises
+    as `read_blocks` does, and DiskFullError.
     """
     with closing(_merged(slices, limits, Path(scratch))) as rounds:
         for item in rounds:
             if isinstance(item, Batch):
-                yield from chunked(item, limits.block * CHUNK_BLOCKS)
+                yield from chunked(item, limits.block * CHUNK_BLOCKS, compact=compact)
             else:
                 stream = ValueStream(item)
                 yield OneGroup(stream.key, stream.value_lane, stream)
@@ -111,12 +127,11 @@ class ValueStream(Iterator[pl.Series]):
     """
 
     def __init__(self, batches: Iterator[Batch]) -> None:
-        self._head = [next(batches)]
-        self._rest = batches
-        self._ended = False
-        first = self._head[0]
+        first = next(batches)
         self.key = keys_list(first.frame["key"].head(1), first.key_lane)[0]
         self.value_lane = first.value_lane
+        self._columns = _flat_columns([first], batches)
+        self._ended = False
 
     def __next__(self) -> pl.Series:
         if self._ended:
@@ -125,11 +140,11 @@ class ValueStream(Iterator[pl.Series]):
                 "go through them inside the reducer, or keep list(values)"
             )
             raise SecondPassError(msg)
-        return _flat_values(self._head.pop() if self._head else next(self._rest))
+        return next(self._columns)
 
     def end(self) -> None:
         """Give up what has not been read."""
-        self._head.clear()
+        self._columns.close()
         self._ended = True
 
 
@@ -140,15 +155,18 @@ def read_part(slices: Sequence[Slice]) -> Iterator[Batch]:
             yield ungroup(batch)
 
 
-def fan_in(slices: Sequence[Slice], limits: Limits) -> int:
-    """How many of these slices can be merged at once.
+def fan_in(runs: Sequence[Run], limits: Limits) -> int:
+    """How many of these runs can be merged at once.
 
     A round holds a block of each and, for a moment, their sorted copy.
     """
-    filled = [part for part in slices if part.blocks]
-    lanes = Lanes.of(filled)
-    largest = max((lanes.size(ref) for part in filled for ref in part.blocks), default=1)
+    lanes = _lanes_of(runs)
+    largest = max((size for run in runs for size in loads_of(run, lanes)), default=1)
     return max(2, limits.merge // (2 * largest))
+
+
+def _lanes_of(runs: Sequence[Run]) -> Lanes:
+    return Lanes.of([part for run in runs for part in run])
 
 
 Rounds = Generator[Batch | Generator[Batch]]
@@ -159,36 +177,38 @@ def _merged(slices: Sequence[Slice], limits: Limits, scratch: Path) -> Rounds:
 
     Yields what `_rounds` does.
     """
-    slices = [part for part in slices if part.blocks]
-    if len(slices) <= fan_in(slices, limits):
-        yield from _rounds(slices, limits)
+    filled = [part for part in slices if part.blocks]
+    runs = bundled(filled, Lanes.of(filled), limits.block)
+    if len(runs) <= fan_in(runs, limits):
+        yield from _rounds(runs, limits)
         return
     try:
+        scratch.mkdir(exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="merge-", dir=scratch))
     except OSError as error:
         fail_write(scratch, error)
     try:
         names = (folder / str(number) for number in itertools.count())
-        while len(slices) > (most := fan_in(slices, limits)):
+        while len(runs) > (most := fan_in(runs, limits)):
             # Slices of ranges may turn out to have no rows in theirs.
-            slices = [part for part in _pass(slices, most, limits, names) if part.blocks]
-        yield from _rounds(slices, limits)
+            runs = [run for run in _pass(runs, most, limits, names) if any(part.blocks for part in run)]
+        yield from _rounds(runs, limits)
     finally:
         shutil.rmtree(folder)
 
 
-def _pass(slices: Sequence[Slice], most: int, limits: Limits, names: Iterator[Path]) -> list[Slice]:
-    """Merge contiguous ranges of the slices, no more of them than it takes to be left with `most`."""
-    result: list[Slice] = []
-    start, too_many = 0, len(slices) - most
-    while start < len(slices):
-        stop = min(start + min(most, too_many + 1), len(slices))
+def _pass(runs: Sequence[Run], most: int, limits: Limits, names: Iterator[Path]) -> list[Run]:
+    """Merge contiguous ranges of the runs, no more of them than it takes to be left with `most`."""
+    result: list[Run] = []
+    start, too_many = 0, len(runs) - most
+    while start < len(runs):
+        stop = min(start + min(most, too_many + 1), len(runs))
         if stop - start < 2:
-            result.append(slices[start])
+            result.append(runs[start])
         else:
             path = next(names)
-            result.append(_merge_to_file(slices[start:stop], limits, path))
-            for part in slices[start:stop]:
+            result.append((_merge_to_file(runs[start:stop], limits, path),))
+            for part in itertools.chain(*runs[start:stop]):
                 if Path(part.path).parent == path.parent:
                     Path(part.path).unlink()  # made by an earlier pass: its space is free at once
             too_many -= stop - start - 1
@@ -196,13 +216,11 @@ def _pass(slices: Sequence[Slice], most: int, limits: Limits, names: Iterator[Pa
     return result
 
 
-def _merge_to_file(slices: Sequence[Slice], limits: Limits, path: Path) -> Slice:
-    lanes = Lanes.of(slices)
-    writer = BlockFileWriter(
-        path, key_lane=lanes.key, value_lane=lanes.value, grouped=lanes.grouped, block=limits.block
-    )
+def _merge_to_file(runs: Sequence[Run], limits: Limits, path: Path) -> Slice:
+    lanes = _lanes_of(runs)
+    writer = BlockFileWriter(path, key_lane=lanes.key, value_lane=lanes.value, layout=lanes.layout, block=limits.block)
     try:
-        with closing(_rounds(slices, limits)) as rounds:
+        with closing(_rounds(runs, limits)) as rounds:
             for item in rounds:
                 for batch in [item] if isinstance(item, Batch) else item:
                     writer.write(0, batch)
@@ -212,15 +230,15 @@ def _merge_to_file(slices: Sequence[Slice], limits: Limits, path: Path) -> Slice
     return open_slice(path, 0)
 
 
-def _rounds(slices: Sequence[Slice], limits: Limits) -> Rounds:
+def _rounds(runs: Sequence[Run], limits: Limits) -> Rounds:
     """Merge at once. Yields sorted batches of complete groups, and as streams of batches the groups beyond a block.
 
     A stream that is not read to its end is drained before the next round.
     """
-    lanes = Lanes.of(slices)
+    lanes = _lanes_of(runs)
     readers: list[RunReader] = []
     try:
-        readers.extend(RunReader(part, lanes) for part in slices)
+        readers.extend(RunReader(read_run(run, lanes), loads_of(run, lanes)) for run in runs)
         readers = _unfinished(readers)
         while readers:
             unfinished = [reader.bound() for reader in readers if reader.has_more]
@@ -306,22 +324,35 @@ def _sorted(pieces: list[Batch]) -> Batch:
     return sort_by_key(concat(filled))
 
 
-def _flat_values(batch: Batch) -> pl.Series:
-    values = batch.frame["value"]
-    return values.explode() if batch.grouped else values
+def _flat_columns(head: list[Batch], rest: Iterator[Batch]) -> Generator[pl.Series]:
+    """The values of batches, in order. Those of the head are not held once they are given."""
+    while head:
+        batch = head.pop()
+        if batch.repeated:
+            yield from (piece.frame["value"] for piece in expanded(batch))
+        else:
+            yield batch.frame["value"].explode() if batch.grouped else batch.frame["value"]
+        del batch
+        head.extend(itertools.islice(rest, 1))
 
 
-def chunked(batch: Batch, most: int) -> Iterator[WholeGroups | OneGroup]:
-    """Cut complete groups into chunks that take at most `most` bytes as Python objects; a larger one is a stream."""
+def chunked(batch: Batch, most: int, *, compact: bool = False) -> Iterator[WholeGroups | OneGroup]:
+    """Cut complete groups into chunks that take at most `most` bytes as Python objects; a larger one is a stream.
+
+    With `compact` what repeats counts once, and chunks of a repeated batch have `times`.
+    """
     starts = group_starts(batch.frame["key"])
     ends = np.append(starts[1:], batch.rows())  # the row after each group
-    costs = ends_of(row_sizes(batch) + OBJECT_BYTES * value_counts(batch))
+    objects = np.ones(batch.rows(), dtype=np.int64) if compact and batch.repeated else value_counts(batch)
+    costs = ends_of(row_sizes(batch) + OBJECT_BYTES * objects)
     group = 0
     while group < len(starts):
         first = int(starts[group])
         stop = int(np.searchsorted(costs[ends], costs[first] + most, side="right"))
         if stop > group:
-            yield _whole_groups(slice_of(batch, first, int(ends[stop - 1])), starts[group:stop] - first)
+            yield _whole_groups(
+                slice_of(batch, first, int(ends[stop - 1])), starts[group:stop] - first, compact=compact
+            )
         else:
             stop = group + 1
             key = keys_list(batch.frame["key"].slice(first, 1), batch.key_lane)[0]
@@ -329,21 +360,19 @@ def chunked(batch: Batch, most: int) -> Iterator[WholeGroups | OneGroup]:
         group = stop
 
 
-def _whole_groups(batch: Batch, starts: Sizes) -> WholeGroups:
+def _whole_groups(batch: Batch, starts: Sizes, *, compact: bool) -> WholeGroups:
     """Lay out rows whose groups begin at the rows `starts`."""
-    values_before = ends_of(value_counts(batch))
-    return WholeGroups(
-        batch.frame["key"].gather(starts),
-        batch.key_lane,
-        values_before[np.append(starts[1:], batch.rows())],
-        _flat_values(batch),
-        batch.value_lane,
-    )
+    keys, ends = batch.frame["key"].gather(starts), np.append(starts[1:], batch.rows())
+    if compact and batch.repeated:
+        times = batch.frame["times"].to_numpy()
+        return WholeGroups(keys, batch.key_lane, ends, batch.frame["value"], batch.value_lane, times)
+    values = batch.frame["value"].explode() if batch.grouped else ungroup(batch).frame["value"]
+    return WholeGroups(keys, batch.key_lane, ends_of(value_counts(batch))[ends], values, batch.value_lane)
 
 
 def _values_of_rows(batch: Batch, costs: Sizes, start: int, end: int, most: int) -> Iterator[pl.Series]:
     while start < end:
         stop = int(np.searchsorted(costs, costs[start] + most, side="right")) - 1
         stop = min(max(stop, start + 1), end)
-        yield _flat_values(slice_of(batch, start, stop))
+        yield from _flat_columns([slice_of(batch, start, stop)], iter(()))
         start = stop

@@ -10,10 +10,10 @@ A *measure* is a list of (boundary, records), ascending: so many records have ke
 
 from __future__ import annotations
 
+import functools
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from mapreduce.dataflow.columns.batches import Lane
 from mapreduce.dataflow.columns.keys import encode_key
 from mapreduce.errors import MapReduceError
 from mapreduce.plan import Limits
+from mapreduce.quick_dataclass import dataclass
 
 Measure = list[tuple[bytes, int]]
 
@@ -187,9 +188,17 @@ def range_of(packed: Iterable[bytes], partition: int, partitions: int) -> tuple[
     Where there are fewer boundaries than partitions need, or one key is more than a part, some ranges are empty: their
     bounds are equal.
     """
-    keys, before, total = _together(map(unpack_measure, packed))
-    if not total:
+    boundaries = _boundaries(tuple(packed), partitions)
+    if boundaries is None:
         return b"", b""  # there are no runs to read
-    boundaries = keys.gather(_nearest(before, _cuts(total, partitions))).to_list()
     low = boundaries[partition - 1] if partition else b""
     return low, boundaries[partition] if partition < partitions - 1 else b""
+
+
+@functools.lru_cache(maxsize=1)  # every reduce task of a step needs the same, and a process runs many of them
+def _boundaries(packed: tuple[bytes, ...], partitions: int) -> tuple[bytes, ...] | None:
+    """Where all partitions but the first begin; None without any records."""
+    keys, before, total = _together(map(unpack_measure, packed))
+    if not total:
+        return None
+    return tuple(keys.gather(_nearest(before, _cuts(total, partitions))).to_list())

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mapreduce.dataflow.columns.batches import OFFSET_BYTES, VIEW_BYTES, Batch, Lane
+from mapreduce.dataflow.columns.batches import OFFSET_BYTES, TIMES_BYTES, VIEW_BYTES, Batch, Lane, ungroup
 
+EXPANDED_ROWS = 65_536  # of rows that were one: some megabytes, whatever the number that it stands for
 FIXED_BYTES = {Lane.INT: 8, Lane.FLOAT: 8, Lane.BOOL: 1}
 
 Sizes = npt.NDArray[np.int64]
@@ -24,7 +25,7 @@ def row_sizes(batch: Batch) -> Sizes:
     key, value = batch.frame["key"], batch.frame["value"]
     sizes = _each(key, batch.key_lane)
     if not batch.grouped:
-        return sizes + _each(value, batch.value_lane)
+        return sizes + _each(value, batch.value_lane) + (TIMES_BYTES if batch.repeated else 0)
     counts = value_counts(batch)
     if batch.value_lane in FIXED_BYTES:
         return sizes + OFFSET_BYTES + FIXED_BYTES[batch.value_lane] * counts
@@ -34,6 +35,8 @@ def row_sizes(batch: Batch) -> Sizes:
 
 def value_counts(batch: Batch) -> Sizes:
     """How many values each row has, as int64."""
+    if batch.repeated:
+        return batch.frame["times"].to_numpy()
     if not batch.grouped:
         return np.ones(batch.rows(), dtype=np.int64)
     return batch.frame["value"].list.len().to_numpy().astype(np.int64)
@@ -75,10 +78,25 @@ def with_frame(batch: Batch, frame: pl.DataFrame) -> Batch:
     return Batch(frame, batch.key_lane, batch.value_lane, batch.grouped)
 
 
+def expanded(batch: Batch) -> Iterator[Batch]:
+    """The same records ungrouped, in order: of a repeated batch in pieces of at most EXPANDED_ROWS rows."""
+    if not batch.repeated:
+        yield ungroup(batch)
+        return
+    flat = batch.frame.select("key", "value")
+    ends = ends_of(batch.frame["times"].to_numpy())
+    for start in range(0, int(ends[-1]), EXPANDED_ROWS):
+        wanted = np.arange(start, min(start + EXPANDED_ROWS, int(ends[-1])))
+        rows = np.searchsorted(ends, wanted, side="right") - 1
+        yield Batch(flat[rows], batch.key_lane, batch.value_lane)
+
+
 def group_starts(keys: pl.Series) -> npt.NDArray[np.int64]:
     """The first row of each group of equal keys, in a column where these are neighbours."""
-    new = (keys != keys.shift(1)).fill_null(value=True)  # for Polars, NaN is equal to itself
-    return np.flatnonzero(new.to_numpy())
+    if not len(keys):
+        return np.zeros(0, dtype=np.int64)
+    new = keys.slice(1) != keys.slice(0, len(keys) - 1)  # for Polars, NaN is equal to itself
+    return np.concatenate(([0], np.flatnonzero(new.to_numpy()) + 1))
 
 
 def ends_of(sizes: Sizes) -> Sizes:

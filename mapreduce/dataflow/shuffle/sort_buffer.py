@@ -7,7 +7,6 @@ Keys are grouped first where they repeat: sorting, hashing and writing then touc
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from mapreduce.dataflow.columns.batches import Batch, concat, regroup, sort_by_k
 from mapreduce.dataflow.shuffle.block_file import DIGEST_BYTES, BlockFileWriter
 from mapreduce.dataflow.shuffle.partition import Listed, Partitioner, Ranges, distinct_keys, partitions_of
 from mapreduce.dataflow.shuffle.ranges import Measure, block_of, measure, pack_measures
-from mapreduce.dataflow.shuffle.sizes import slice_of, value_counts, with_frame
+from mapreduce.dataflow.shuffle.sizes import value_counts, with_frame
 from mapreduce.plan import Limits
+from mapreduce.quick_dataclass import dataclass
 
 ROWS_PER_KEY = 2.0  # grouping pays where a key comes at least so often: below, lists cost more than they save
 WORTH_COMBINING = 1.1  # rows a key: with fewer, what comes in has been combined before
@@ -138,7 +138,7 @@ class SortBuffer:
             return
         batch = concat(batches)
         del batches  # the columns are copied: the originals may go before sorting takes as much again
-        if batch.rows() >= ROWS_PER_KEY * _distinct(batch):
+        if not batch.repeated and batch.rows() >= ROWS_PER_KEY * _distinct(batch):
             batch = regroup(batch)
         batch, ends = self._laid_out(sort_by_key(batch))
         path = self._folder / self._name(len(self._paths))
@@ -147,16 +147,12 @@ class SortBuffer:
             partitions=len(ends),
             key_lane=batch.key_lane,
             value_lane=batch.value_lane,
-            grouped=batch.grouped,
+            layout=batch.layout,
             block=self._block,
             firsts=self._points > 0,
         )
-        start = 0
         try:
-            for partition, end in enumerate(ends):
-                if end > start:
-                    writer.write(partition, slice_of(batch, start, end))
-                start = end
+            writer.write_partitions(batch, ends)
             info = writer.close()
         finally:
             writer.abort()  # does nothing after a close

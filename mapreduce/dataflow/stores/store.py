@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import xxhash
+
+from mapreduce.quick_dataclass import dataclass
 
 AT_A_TIME = 16  # requests under way: a thousand parts take seconds, and no store minds
 VERSION_BITS = 63  # so that a version fits a signed integer, as a modification time does

@@ -7,7 +7,7 @@ right input's own mapper, as a task of its own (behind the last map task), so th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import repeat
 from typing import Any
 
@@ -31,6 +31,7 @@ from mapreduce.dataflow.tasks.cogroup import Side
 from mapreduce.dataflow.tasks.join_task import Coded, Matched, kept, paired, warn_of_strangers
 from mapreduce.dataflow.tasks.sinks import Sink, Written, keys_alone
 from mapreduce.joins import Join
+from mapreduce.quick_dataclass import dataclass
 
 BROADCAST = "broadcast"  # the table's name among what a loaded job keeps
 

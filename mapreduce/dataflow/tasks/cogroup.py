@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -24,6 +24,7 @@ from mapreduce.dataflow.shuffle.block_file import Slice
 from mapreduce.dataflow.shuffle.merge import OneGroup, WholeGroups
 from mapreduce.dataflow.shuffle.sizes import group_starts
 from mapreduce.plan import Limits
+from mapreduce.quick_dataclass import dataclass
 
 Chunks = Iterator[WholeGroups | OneGroup]
 

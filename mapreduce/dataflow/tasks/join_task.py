@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from mapreduce.dataflow.tasks.cogroup import Groups, LargeGroup, Side, Stream
 from mapreduce.dataflow.tasks.sinks import NOTHING
 from mapreduce.joins import Join
 from mapreduce.plan import Limits
+from mapreduce.quick_dataclass import dataclass
 
 PIECE_ROWS = 65_536  # of a result, made at once: Polars' calls cost nothing then
 PIECE_BYTES = 8 << 20  # or less, where rows are large; what is made on the way takes a few times that

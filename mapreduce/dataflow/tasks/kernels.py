@@ -9,7 +9,7 @@ its own methods.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from mapreduce.dataflow.columns.segments import CHUNK_VALUES, Segments
 from mapreduce.dataflow.columns.values import PICKLE_MARK
 from mapreduce.errors import ValueTypeError
 from mapreduce.keeping import GOLDEN, Collect, First, Sample, TopK
+from mapreduce.quick_dataclass import dataclass
 from mapreduce.sketches import Distinct, Quantiles
 
 Column = tuple[pl.Series, Lane]

@@ -52,6 +52,7 @@ class MapLoop:
         site, place, total = self._site, records.place, len(records.values)
         if place is not None:
             site.place = lambda: place(max(total - length_hint(pending) - 1, 0))
+        site.file = records.path
         arguments = (pending,) if self._call.positional == 1 else (iter(records.firsts()), pending)
         try:
             self._loop(arguments)
@@ -63,7 +64,7 @@ class MapLoop:
 
     def finish(self, finish: Callable[[], Any] | None) -> None:
         """Call the mapper's `finish`, if it has one, and hand on what is left."""
-        self._site.place = None
+        self._site.place = self._site.file = None
         self._end_tally(())
         if finish is not None:
             try:
@@ -98,10 +99,9 @@ class MapLoop:
         assert tallied is not None
         calls: Iterable[Iterator[Any]]
         calls = (self._results(arguments),) if tallied.across_calls else map(self._function, *arguments)
-        for pairs in calls:
-            if left := tallied.take(pairs):
-                self._end_tally(chain(left, pairs, self._results(arguments)))
-                return
+        rest = tallied.take(calls)
+        if rest is not None:
+            self._end_tally(chain(rest, self._results(arguments)))
 
     def _end_tally(self, rest: Iterable[Any]) -> None:
         """Hand on what was counted, and make columns of the rest and of all that follows."""

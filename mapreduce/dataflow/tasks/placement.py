@@ -5,7 +5,6 @@ Owns the way from what a user wrote (`partitioner=`, `sort_values=`) to what the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from mapreduce.calls import Call, in_role
@@ -16,6 +15,7 @@ from mapreduce.dataflow.shuffle.ranges import points_of
 from mapreduce.dataflow.tasks.ordering import ValueOrder
 from mapreduce.dataflow.tasks.setup import TaskSetup
 from mapreduce.partitioners import ListPartitioner, RangePartitioner
+from mapreduce.quick_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

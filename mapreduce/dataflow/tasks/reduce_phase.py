@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from mapreduce.dataflow.shuffle.merge import OneGroup, WholeGroups, merged_batch
 from mapreduce.dataflow.shuffle.run_reader import Lanes
 from mapreduce.dataflow.tasks.cogroup import Groups, LargeGroup, cogrouped, shared_key_lane, side_limits, sides_of
 from mapreduce.dataflow.tasks.fold import Fold
+from mapreduce.dataflow.tasks.frame_stream import FrameStream
 from mapreduce.dataflow.tasks.frame_task import FrameLoop
 from mapreduce.dataflow.tasks.join_task import JoinLoop, warn_of_strangers
 from mapreduce.dataflow.tasks.ordering import ordered_chunks
@@ -52,7 +53,12 @@ def reduce_records(
 
 
 def _reduce(setup: TaskSetup, slices: Sequence[Slice], loop: ReduceLoop) -> int:
-    with merge_folder(setup) as folder, closing(_chunks(setup, slices, setup.options.limits, folder)) as chunks:
+    with (
+        merge_folder(setup) as folder,
+        closing(
+            _chunks(setup, slices, setup.options.limits, folder, compact=not isinstance(loop, CarefulReduceLoop))
+        ) as chunks,
+    ):
         for chunk in chunks:
             loop.run(chunk)
             setup.on_progress(loop.records, 0)
@@ -75,6 +81,8 @@ def _frames(  # noqa: PLR0917 - what a task consists of
     sides = _named_sides(setup, call, slices) if call.groups else [slices]
     lanes = shared_key_lane(sides), [Lanes.of([part for part in side if part.blocks]).value for side in sides]
     function = setup.bound(call, context)[0]
+    if care is None and not call.groups and not setup.plan.sort_values and lanes[0] is not Lane.ENCODED:
+        return _frame_stream(setup, FrameStream(call, function, sink.add, setup.site, lanes=lanes), slices)
     loop = FrameLoop(call, function, sink.add, setup.site, lanes=lanes)
     if care is not None:
         loop = careful = CarefulFrameLoop(call, function, sink.add, setup.site, lanes=lanes)
@@ -87,11 +95,21 @@ def _frames(  # noqa: PLR0917 - what a task consists of
     return loop.emitted
 
 
+def _frame_stream(setup: TaskSetup, loop: FrameStream, slices: Sequence[Slice]) -> int:
+    with merge_folder(setup) as folder, closing(merged_batches(slices, setup.options.limits, folder)) as batches:
+        for batch in batches:
+            loop.run_rows(batch)
+            setup.on_progress(loop.records, 0)
+    loop.finish()
+    return loop.emitted
+
+
 def _join(setup: TaskSetup, context: Context, join: Join, slices: Sequence[Slice], sink: Sink) -> int:
     sides = sides_of(slices, setup.options.inputs)
     lanes = [{part.key_lane for part in side if part.blocks} for side in sides]
     warn_of_strangers(context, [source.name for source in setup.plan.inputs], lanes)
     with merge_folder(setup) as folder:
+        folder.mkdir()
         loop = JoinLoop(join, sink.add, setup.options.limits, folder)
         with _side_by_side(setup, sides, folder) as rounds:
             for groups in rounds:
@@ -116,12 +134,15 @@ def _fold(
 
 
 def _chunks(
-    setup: TaskSetup, slices: Sequence[Slice], limits: Limits, folder: Path
+    setup: TaskSetup, slices: Sequence[Slice], limits: Limits, folder: Path, *, compact: bool = False
 ) -> Generator[WholeGroups | OneGroup]:
-    """The groups of the slices, with their values as they came or, with `sort_values`, in order."""
+    """The groups of the slices, with their values as they came or, with `sort_values`, in order.
+
+    With `compact` chunks may have `times`.
+    """
     if setup.plan.sort_values:
         return ordered_chunks(slices, limits, folder)
-    return merged_chunks(slices, limits, folder)
+    return merged_chunks(slices, limits, folder, compact=compact)
 
 
 def _named_sides(setup: TaskSetup, call: Call, slices: Sequence[Slice]) -> Sides:
@@ -144,10 +165,13 @@ def _side_by_side(setup: TaskSetup, sides: Sides, folder: Path) -> Iterator[Iter
 
 @contextmanager
 def merge_folder(setup: TaskSetup) -> Iterator[Path]:
-    """Give a folder for the merge's files; named by the attempt, so that those of one that was killed can be found."""
+    """Give a folder for the merge's files; named by the attempt, so that those of one that was killed can be found.
+
+    Whoever has files makes it: most merges have none, and a folder takes the disk a millisecond.
+    """
     folder = setup.scratch / merge_folder_name(setup.attempt)
-    folder.mkdir()
     try:
         yield folder
     finally:
-        folder.rmdir()
+        with suppress(FileNotFoundError):
+            folder.rmdir()

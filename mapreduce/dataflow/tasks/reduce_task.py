@@ -16,7 +16,7 @@ import polars as pl
 
 from mapreduce.calls import Call
 from mapreduce.dataflow.columns.batches import Batch, Lane, concat, keys_list, values_list
-from mapreduce.dataflow.columns.segments import CHUNK_VALUES, Segments, chunks
+from mapreduce.dataflow.columns.segments import CHUNK_VALUES, Segments, chunks, repeated_chunks
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.shuffle.merge import OneGroup, WholeGroups
 from mapreduce.dataflow.tasks.cogroup import Groups, LargeGroup, Side
@@ -51,9 +51,14 @@ class ReduceLoop:
             return
         ends = np.asarray(chunk.ends, dtype=np.int64)
         lengths = np.diff(ends, prepend=0)
-        self.records += int(ends[-1]) if len(ends) else 0
         part = Segments(chunk.keys, chunk.key_lane, chunk.values, chunk.value_lane, ends - lengths, lengths)
-        for keys, groups in chunks(part):
+        if chunk.times is None:
+            self.records += chunk.values.len()
+            pieces = chunks(part)
+        else:
+            self.records += int(chunk.times.sum())
+            pieces = repeated_chunks(part, chunk.times)
+        for keys, groups in pieces:
             self._reduce(keys, groups)
 
     def run_sides(self, groups: Groups | LargeGroup) -> None:
@@ -131,7 +136,10 @@ def _lists(side: Side, row: int, stop: int) -> list[list[Any]]:
 
 
 class FoldLoop:
-    """Merges sorted rows of states, batch by batch; a key whose rows go on in the next batch is held back for it."""
+    """Merges sorted rows of states, batch by batch; a key whose rows go on in the next batch is held back for it.
+
+    So are the keys before it, until there is a next batch: most tasks have one alone, and hand on once.
+    """
 
     def __init__(self, fold: Fold, sink: Callable[[Batch], None]) -> None:
         self._fold = fold
@@ -145,18 +153,19 @@ class FoldLoop:
         self.records += batch.rows()
         if batch.rows() == 0:
             return
-        rows = batch if self._held is None else concat([self._held, batch])
+        rows = batch if self._held is None else concat([self._last_key(self._held), batch])
         merged = self._merge(rows)
-        last = merged.rows() - 1
-        if last < 0:
-            self._held = None
-            return
-        self._held = Batch(merged.frame.slice(last), merged.key_lane, merged.value_lane)
+        self._held = merged if merged.rows() else None
+
+    def _last_key(self, held: Batch) -> Batch:
+        """The last row of what is held; those before it are handed on."""
+        last = held.rows() - 1
         if last:
-            self._emit(Batch(merged.frame.slice(0, last), merged.key_lane, merged.value_lane))
+            self._emit(Batch(held.frame.slice(0, last), held.key_lane, held.value_lane))
+        return Batch(held.frame.slice(last), held.key_lane, held.value_lane)
 
     def finish(self) -> None:
-        """Hand on the last key."""
+        """Hand on the last keys."""
         if self._held is not None:
             self._emit(self._held)
             self._held = None

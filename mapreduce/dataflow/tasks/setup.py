@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from mapreduce.dataflow.shuffle.block_file import Slice
 from mapreduce.format_text import format_used
 from mapreduce.formats import Records
 from mapreduce.plan import AttemptId, Split, TaskOptions
+from mapreduce.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from mapreduce.dataflow.bad.at_work import AtWork

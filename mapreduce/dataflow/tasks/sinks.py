@@ -7,7 +7,7 @@ aborted, which removes what it wrote.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import polars as pl
 import xxhash
 
-from mapreduce.dataflow.columns.batches import Batch, Lane, holds_pickles, key_series, keys_list, ungroup
+from mapreduce.dataflow.columns.batches import Batch, Lane, holds_pickles, key_series, keys_list, ungroup, value_series
 from mapreduce.dataflow.columns.tally import PLAIN_VALUES, Tallied
 from mapreduce.dataflow.columns.values import encode_value
 from mapreduce.dataflow.context import Site, shorten
@@ -30,6 +30,7 @@ from mapreduce.dataflow.tasks.named_outputs import NamedOutputs
 from mapreduce.errors import UnwritableResult, ValueTypeError
 from mapreduce.file_names import attempt_output_name, part_file_name, run_file_name
 from mapreduce.plan import AttemptId, PartInfo, TaskOptions
+from mapreduce.quick_dataclass import dataclass
 
 if TYPE_CHECKING:
     from mapreduce.dataflow.tasks.placement import Placement
@@ -116,6 +117,8 @@ class ShuffleSink:
             self._collapse_tallied, self.tallied_kinds = fold.create_tallied, fold.tallied_kinds
         elif isinstance(combiner, Combiner):
             self._collapse_tallied, self.tallied_kinds = combiner.combine_tallied, PLAIN_VALUES
+        elif combiner is None and order is None:
+            self.tallied_kinds = PLAIN_VALUES
         self._last = False  # whether all that is still to come is one batch
         self._finished = False
 
@@ -133,9 +136,10 @@ class ShuffleSink:
 
     def add_tallied(self, pairs: Tallied) -> None:
         """Take tallied pairs, whose value is of one of the `tallied_kinds`, in place of the pairs themselves."""
-        assert self._partials is not None
-        assert self._collapse_tallied is not None, "pairs were tallied that nothing collapses"
-        self._partials.add_collapsed(self._collapse_tallied(pairs))
+        if self._partials is not None and self._collapse_tallied is not None:
+            self._partials.add_collapsed(self._collapse_tallied(pairs))
+        else:
+            self._into_buffer(_repeated(pairs))
 
     def finish(self) -> Written:
         """Write the last run."""
@@ -260,3 +264,11 @@ def keys_alone(keys: pl.Series, lane: Lane) -> Batch:
     """Keys with the value None each."""
     nothing = pl.Series("value", [NOTHING], dtype=pl.Binary).new_from_index(0, keys.len())
     return Batch(pl.DataFrame([keys.alias("key"), nothing]), lane, Lane.ENCODED)
+
+
+def _repeated(pairs: Tallied) -> Batch:
+    """Tallied pairs as a batch, a row for each key."""
+    keys, key_lane = key_series(pairs.keys)
+    values, value_lane = value_series([pairs.value])
+    times = pl.Series("times", pairs.times, dtype=pl.Int64)
+    return Batch(pl.DataFrame([keys, values.new_from_index(0, keys.len()), times]), key_lane, value_lane)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from typing import Any, NoReturn
 
 from mapreduce.calls import Call
-from mapreduce.dataflow.columns.tally import Tallied, Tally
+from mapreduce.dataflow.columns.tally import Tallied, Tally, same_value
 from mapreduce.dataflow.context import Site
 from mapreduce.dataflow.tasks.emit import Emitter
 from mapreduce.dataflow.tasks.sinks import ShuffleSink, Sink
@@ -19,11 +19,11 @@ CHUNK_PAIRS = 512  # counted by one call: 1 ns a pair for it, and their tuples a
 
 
 class Tallying:
-    """Takes pairs of a mapper of which `proof` is known, into a sink that takes tallied ones.
+    """Takes pairs of a mapper whose pairs are proven to share values, into a sink that takes tallied ones.
 
-    `across_calls` says that all pairs of all calls have one value; else `take` must be given those of one call.
-    `refuse` is called with keys one of which has no hash. `is_open` holds until `end`. Pairs are cut into chunks by
-    their number alone, so that what is counted together is the same in every loop.
+    `across_calls` says that all pairs of all calls have one value, else those of one call have. `refuse` is called with
+    keys one of which has no hash. `is_open` holds until `end`. Pairs are cut into chunks where their value changes, and
+    by their number: what is counted together is the same in every loop.
     """
 
     def __init__(
@@ -34,12 +34,11 @@ class Tallying:
         refuse: Callable[[list[Any]], NoReturn],
         most_bytes: int,
     ) -> None:
-        self._proof = proof
         self._sink = sink
         self._site = site
         self._refuse = refuse
         self._tally = Tally(self._hand_on, sink.tallied_kinds, most_bytes)
-        self._chunk: list[Any] = []
+        self._chunk: list[Any] = []  # pairs of one value, which wait for more
         self.across_calls = isinstance(proof, Constant)
         self.is_open = True
 
@@ -48,34 +47,54 @@ class Tallying:
         """How many pairs have been counted."""
         return self._tally.pairs
 
-    def take(self, pairs: Iterator[Any]) -> list[Any]:
-        """Take all pairs; or those that it pays to count, then give what else was asked for, which is never nothing."""
-        while True:
-            chunk = self._chunk
-            chunk += islice(pairs, CHUNK_PAIRS - len(chunk))
-            if not chunk or (self.across_calls and len(chunk) < CHUNK_PAIRS):
-                return []  # some wait for those of the next call
-            if not self._add():
-                self._chunk = []
-                return chunk
+    def take(self, calls: Iterable[Iterator[Any]]) -> Iterator[Any] | None:
+        """Take the pairs that each call yields; or as many as it pays to count, and give the rest of that call.
+
+        Raises KeyTypeError for a key that has no hash, and whatever the iterators raise.
+        """
+        chunk = self._chunk
+        value = chunk[0][1] if chunk else None
+        for pairs in calls:
+            while True:
+                before = len(chunk)
+                chunk += islice(pairs, CHUNK_PAIRS - before)
+                if len(chunk) == before:
+                    break
+                first = chunk[before][1]
+                if first is not value and before and not same_value(first, value):
+                    rest = chunk[before:]
+                    del chunk[before:]
+                    if not self._count():
+                        return chain(self._left(), rest, pairs)
+                    chunk += rest
+                value = first
+                if len(chunk) < CHUNK_PAIRS:
+                    break
+                if not self._count():
+                    return chain(self._left(), pairs)
+        return None
 
     def end(self) -> list[Any]:
         """Hand on what has been counted, and give the pairs that have not. To be called once."""
-        left = [] if not self._chunk or self._add() else self._chunk
+        left = [] if not self._chunk or self._count() else self._left()
         self._tally.end()
         self.is_open = False
         return left
 
-    def _add(self) -> bool:
+    def _count(self) -> bool:
+        """Count the chunk, and empty it; or say that it is better made columns."""
         chunk = self._chunk
-        value = self._proof.value if isinstance(self._proof, Constant) else chunk[0][1]
         try:
-            counted = self._tally.add(chunk, value)
+            counted = self._tally.add(chunk, chunk[0][1])
         except KeyTypeError:
             self._refuse([key for key, _ in chunk])
         if counted:
             chunk.clear()
         return counted
+
+    def _left(self) -> list[Any]:
+        left, self._chunk = self._chunk, []
+        return left
 
     def _hand_on(self, pairs: Tallied) -> None:
         try:

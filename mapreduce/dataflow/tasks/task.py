@@ -6,8 +6,8 @@ arguments: no sockets, no coordinator.
 
 from __future__ import annotations
 
-import functools
 import gc
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -30,13 +30,16 @@ from mapreduce.dataflow.tasks.sinks import PartSink, Sink, Written
 from mapreduce.errors import MapReduceError
 from mapreduce.plan import AttemptId, Done, Split
 
-__all__ = ["TaskSetup", "failure_of", "run_commit", "run_map", "run_reduce"]
+__all__ = ["TaskSetup", "begins_frozen", "failure_of", "run_commit", "run_map", "run_reduce"]
 
 GC_THRESHOLDS = (
     200_000,
     50,
     100,
 )  # fresh tuples by the million: collecting every 700, as Python does, doubles the time
+
+
+GC_APART_S = 0.1  # of attempts that take less, some are looked over together
 
 
 class CommitSource(Protocol):
@@ -162,19 +165,46 @@ def _done(written: Written, context: Context, counts: tuple[int, int, int], care
     )
 
 
-@functools.cache
-def _stays_frozen() -> bool:
-    """Whether this process began with frozen objects, as those that were forked do. Asked once: it counts them all."""
-    return gc.get_freeze_count() > 0
+class _Collector:
+    """What is known of this process's garbage collector: whether it began with frozen objects, and the last look."""
+
+    def __init__(self) -> None:
+        self.frozen: bool | None = None
+        self.looked_s = float("-inf")
+
+    def stays_frozen(self) -> bool:
+        """Whether this process began with frozen objects, as forks do. Asked once: it counts them all."""
+        if self.frozen is None:
+            self.frozen = gc.get_freeze_count() > 0
+        return self.frozen
+
+    def is_due(self) -> bool:
+        """Whether the last look was some time ago; if so, this is the last."""
+        now_s = time.monotonic()
+        if now_s < self.looked_s + GC_APART_S:
+            return False
+        self.looked_s = now_s
+        return True
+
+
+_collector = _Collector()
+
+
+def begins_frozen() -> None:
+    """Note that this process has frozen objects, and so will its forks: to ask takes milliseconds."""
+    _collector.frozen = True
 
 
 @contextmanager
 def _calm_gc() -> Iterator[None]:
     """Let the collector look at what the loop makes only, and seldom; afterwards all is as before."""
-    thresholds, frozen = gc.get_threshold(), _stays_frozen()
-    if frozen and gc.isenabled():
-        gc.collect()  # what attempts before have left in cycles would stay for ever
-    gc.freeze()
+    thresholds, frozen = gc.get_threshold(), _collector.stays_frozen()
+    if not frozen:
+        gc.freeze()
+    elif _collector.is_due():
+        if gc.isenabled():
+            gc.collect()  # what attempts before have left in cycles would stay for ever
+        gc.freeze()
     if thresholds[0]:  # a user who has switched it off wants it off
         gc.set_threshold(*GC_THRESHOLDS)
     try:

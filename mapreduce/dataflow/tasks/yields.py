@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dis
 import inspect
-from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
 from mapreduce.calls import Call
+from mapreduce.quick_dataclass import dataclass
 
 PAIR = 2
 PAIR_INSTRUCTIONS = 2  # the value of a pair, and its making: the yield follows

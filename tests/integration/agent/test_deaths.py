@@ -10,7 +10,7 @@ from cluster import wait_for
 from fake_coordinator import attempt, descendants, parent_of, plan_job, process_alive, results
 
 from mapreduce.file_names import run_file_name
-from mapreduce.plan import FailureKind
+from mapreduce.plan import FailureKind, Limits
 from mapreduce.protocol.messages import (
     AttemptFailed,
     CancelAttempt,
@@ -97,15 +97,18 @@ def test_a_killed_reduce_leaves_nothing_of_its_merge(coordinator, tmp_path):
     path = Path(write_job(tmp_path, "pass"))
     path.write_text(path.read_text().replace("yield key, sum(values)", "mark('here'); time.sleep(3600)"))
     agent, _ = coordinator.start_agent()
-    planned = plan_job(tmp_path, str(path), ["text\n"])
+    texts = ["".join(f"line {number * step}\n" for number in range(200)) for step in range(1, 6)]
+    limits = Limits(sort_buffer=8000, block=500, merge=2000)  # more runs than are merged at once
+    planned = plan_job(tmp_path, str(path), texts, limits=limits, split_size=2000)
     assert agent.prepare(planned).problem is None
-    agent.tell(results(planned, [agent.source(agent.run(attempt(planned, "map", 0)))]))
+    maps = range(planned.spec.steps[0].maps)
+    agent.tell(results(planned, [agent.source(agent.run(attempt(planned, "map", index))) for index in maps]))
     which = [attempt(planned, "reduce", index) for index in range(2)]
     for one in which:
         agent.tell(RunAttempt(one))
     marked(tmp_path, "here")
     (folder,) = (tmp_path / "scratch").glob(f"agent-*/jobs/{planned.spec.job}")
-    assert list(folder.glob("merge-*"))
+    assert list(folder.glob("merge-*/merge-*/*"))
     for one in which:
         agent.tell(CancelAttempt(one))
     wait_for(lambda: not list(folder.glob("merge-*")), "the merge's files to go")

@@ -121,6 +121,23 @@ def test_sources_are_told_once_and_before_the_attempt(ready):
     assert len(told[0].packed) == 1, "a source told again is no news"
 
 
+def test_a_map_task_of_the_first_step_is_told_of_no_results(ready):
+    """It reads none but those of other jobs; who needs them later in its process hears of all of them."""
+    ready.tell(Results("job-1", 0, True, (Source(attempt(0), "w1", "", "", DONE),)))
+    process = ready.run(attempt(1))
+    assert [type(tell.message) for tell in ready.of(Tell)] == [Run]
+    ready.do(ProcessSaid(process, TaskDone(attempt(1), DONE)))
+    assert ready.run(attempt(0, 1, TaskKind.REDUCE)) == process
+    assert [type(tell.message) for tell in ready.of(Tell)] == [AddSources, Run]
+
+
+def test_a_map_task_hears_of_kept_results(ready):
+    """Results of other jobs, which are those of steps below the first, are told to map tasks as well."""
+    ready.tell(Results("job-1", -1, False, (Source(attempt(0), "w1", "", "", DONE),)))
+    ready.run(attempt(1))
+    assert [type(tell.message) for tell in ready.of(Tell)] == [AddSources, Run]
+
+
 def test_processes_serve_one_job(ready):
     """Another job never runs in a process that has served one; idle ones beyond slots and a spare are killed."""
     ready.ready("job-2")
