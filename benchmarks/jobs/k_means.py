@@ -1,28 +1,34 @@
-"""k-means as a program: a job for each round on workers that stay.
+"""k-means as a program: a job for each round on workers that stay, whose processes keep the points that they have read.
 
 python k_means.py POINTS.parquet... OUTPUT --processes N
 """
 
 import argparse
-import os
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 import mapreduce
-from mapreduce import Input, Job, Parquet
+from mapreduce import Job
 
 CLUSTERS = 10
 ROUNDS = 20
 
 
-def nearest(frame, *, centres: list):
+@cache
+def load(path):
+    return pl.read_parquet(path).to_numpy()
+
+
+def nearest(path, *, centres: list):
     """Give for each centre the sum of the points that are nearest to it, and how many they are."""
-    points, centres = frame.to_numpy(), np.array(centres)
+    points, centres = load(path.rstrip()), np.array(centres)
     labels = ((centres**2).sum(axis=1) - 2 * points @ centres.T).argmin(axis=1)
     sums = [np.bincount(labels, weights=axis, minlength=len(centres)) for axis in points.T]
-    counts = np.bincount(labels, minlength=len(centres)).astype(float)
-    return pl.DataFrame({"key": range(len(centres)), "value": np.stack([*sums, counts], axis=1).tolist()})
+    found = np.stack([*sums, np.bincount(labels, minlength=len(centres))], axis=1)
+    yield from enumerate(found.tolist())
 
 
 def mean(number, parts):
@@ -36,12 +42,15 @@ def main():
     parser.add_argument("output")
     parser.add_argument("--processes", type=int)
     asked = parser.parse_args()
-    job = Job(inputs={"points": Input(nearest, format=Parquet(), frames=True)}, reducer=mean)
+    job = Job(nearest, reducer=mean)
     centres = pl.read_parquet(asked.points[0], n_rows=CLUSTERS).to_numpy().tolist()
-    size = max(map(os.path.getsize, asked.points))  # a split for each file
+    longest = max(map(len, asked.points))
+    lines = [f"{path:<{longest}}\n" for path in asked.points]  # all of a length: a split has one
+    paths = Path(asked.output).with_suffix(".paths")
+    paths.write_text("".join(lines))
     with mapreduce.Cluster(asked.processes) as cluster:
         for _ in range(ROUNDS):
-            result = cluster.run(job, {"points": asked.points}, params={"centres": centres}, split_size=size)
+            result = cluster.run(job, str(paths), params={"centres": centres}, split_size=len(lines[0]))
             centres = [centre for _, centre in sorted(result)]
     with open(asked.output, "w") as file:
         for number, centre in enumerate(centres):

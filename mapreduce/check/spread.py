@@ -80,10 +80,11 @@ def _of_task(runs: Iterable[str], *, composite: bool) -> pl.DataFrame:
         for refs in index.partitions:
             for batch in read_blocks(Slice(path, refs, index.key_lane, index.value_lane, index.layout)):
                 keys = encode_keys(batch.frame["key"], batch.key_lane)
+                times = value_counts(batch)
                 facts: dict[str, Any] = {
                     "key": key_elements(keys) if composite else keys,
-                    "size": row_sizes(batch),
-                    "values": value_counts(batch),
+                    "size": row_sizes(batch) * (times if batch.repeated else 1),  # what a reducer goes through
+                    "values": times,
                 }
                 found.append(pl.DataFrame(facts, schema=_NO_KEYS.schema))
     return _added(pl.concat(found)).with_columns(tasks=pl.lit(1, pl.Int64))

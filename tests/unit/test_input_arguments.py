@@ -204,7 +204,7 @@ def test_a_plan_with_a_broadcast_input(two_files, tmp_path):
 def test_the_partitioner_says_how_many_reducers(partitioner, asked, reduces):
     """As many as it has parts, unless more were asked for and it can use them; where it says none, the default."""
     job = Job(steps=[Step(pairs, reducer=Count(), partitioner=partitioner), Step(reducer=Count())])
-    assert [shape.reduces for shape in shapes_of(job, 7, asked, 5)] == [reduces, asked or 5]
+    assert [shape.reduces for shape in shapes_of(job, 7, asked, lambda _step: 5)] == [reduces, asked or 5]
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_a_key_that_is_not_listed_is_an_error():
 
 def shapes(reducers, *partitioners, default=5):
     job = Job(steps=[Step(reducer=Count(), partitioner=given) for given in partitioners])
-    return [shape.reduces for shape in shapes_of(job, 3, reducers, default)]
+    return [shape.reduces for shape in shapes_of(job, 3, reducers, lambda _step: default)]
 
 
 RANGES, LIST = RangePartitioner([1, 2]), ListPartitioner({"a": 1}, other=3)
