@@ -109,7 +109,7 @@ def test_splits_do_not_mix_inputs():
     assert (cut.maps, cut.broadcast) == ((1, 3), None)
     # The size of splits comes from all inputs together.
     large = [InputFiles(files([320 * MIB]), Text()), InputFiles(files([320 * MIB]), Text())]
-    assert plan_inputs(large).maps == (32, 32)
+    assert plan_inputs(large).maps == (12, 12)
 
 
 def test_empty_inputs():

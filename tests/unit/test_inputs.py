@@ -123,12 +123,12 @@ def test_splits_cover_every_byte(sizes, split_size):
 
 
 def test_defaults():
-    """Split size is a 64th of the input within 4 and 64 MiB; a reducer for each 256 MiB, 1 to 256."""
-    for total, size in ((MIB, 4), (256 * MIB, 4), (640 * MIB, 10), (100_000 * MIB, 64)):
+    """Split size is a 24th of the input within 4 and 64 MiB; a reducer for each 256 or 32 MiB, 1 to 256."""
+    for total, size in ((MIB, 4), (96 * MIB, 4), (240 * MIB, 10), (100_000 * MIB, 64)):
         assert inputs.default_split_size(files_of([total])) == size * MIB
     assert [default_reducers(n * MIB, collapsed=True) for n in (0, 256, 257, 10**7)] == [1, 1, 2, 256]
     assert [default_reducers(n * MIB, collapsed=False) for n in (0, 32, 33, 10**7)] == [1, 1, 2, 256]
-    assert len(plan_splits(files_of([640 * MIB]))) == 64
+    assert len(plan_splits(files_of([640 * MIB]))) == 24
 
 
 def test_small_files_share_a_split():

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from inline_run import Run
 
-from mapreduce import Count, Job, Max, Sum
+from mapreduce import Count, Job, JsonLines, Max, Sum
 from mapreduce.dataflow.tasks.sinks import ShuffleSink
 from mapreduce.errors import JobFailed
 from mapreduce.plan import Limits
@@ -221,3 +221,15 @@ def test_failures_are_told_as_ever(tmp_path, job, told):
         Run(job, source, tmp_path / "out", split=1 << 20)
     for words in told:
         assert words in str(caught.value)
+
+
+def test_no_line_is_lost_where_lists_are_asked_for_in_c(tmp_path):
+    """Of `str.split` itself, whose lists are taken without a step of Python; a record that it cannot take is told."""
+    text = "".join(f"a b{number}\n" for number in range(5000))
+    run = ran(tmp_path, "out", Job(keys=str.split, reducer=Count()), text)
+    counts = dict(run.records)
+    assert (counts.pop("a"), len(counts), set(counts.values())) == (5000, 5000, {1})
+    source = tmp_path / "in.jsonl"
+    source.write_text('"a b"\n17\n')
+    with pytest.raises(JobFailed, match="int"):
+        Run(Job(keys=str.split, reducer=Count(), input=JsonLines()), source, tmp_path / "failed", split=1 << 20)

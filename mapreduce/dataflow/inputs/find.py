@@ -24,7 +24,7 @@ from mapreduce.plan import EVERY_PART, Piece, Split
 from mapreduce.quick_dataclass import dataclass
 from mapreduce.urls import check_utf8, is_url, settled
 
-SPLITS_WANTED = 64  # of a small job: enough to keep the slots of a few machines busy
+SPLITS_WANTED = 24  # of a small job: keeps a few machines busy; each task sorts its own keys, so fewer cost less
 SPLIT_MIN_BYTES = 4 << 20  # below, starting a task costs more than its work
 SPLIT_MAX_BYTES = 64 << 20  # a lost task is re-run in seconds
 SPLIT_SLACK_PERCENT = 110  # a split may be a tenth too large rather than leave a crumb for another task

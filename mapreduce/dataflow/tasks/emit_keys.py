@@ -13,7 +13,7 @@ from mapreduce.dataflow.tasks.sinks import ShuffleSink, Sink
 from mapreduce.errors import KeyTypeError
 from mapreduce.plan import Limits
 
-CHUNK_KEYS = 16_384  # counted by one call: the list stays in the processor's cache
+CHUNK_KEYS = 1024  # counted by one call while they are in the processor's cache: they have just been made
 FEW_KEYS = 2048  # keys that are left over from a block are kept for the next only if they are few, and small
 FEW_BYTES = 4 << 20
 
@@ -48,10 +48,13 @@ class KeyEmitter:
 
     def take(self, keys: Iterator[Any]) -> None:
         """Take keys one by one."""
-        while chunk := list(islice(keys, self._most - len(self._keys))):
-            self._keys += chunk
+        while True:
+            before = len(self._keys)
+            self._keys += islice(keys, self._most - before)
             if len(self._keys) >= self._most:
                 self.flush()
+            elif len(self._keys) == before:
+                return
 
     def end_block(self) -> None:
         """Hand keys on, unless they are so few that columns of them would be a waste."""

@@ -23,6 +23,8 @@ from mapreduce.dataflow.tasks.tallying import tallying
 from mapreduce.errors import UnwritableResult
 from mapreduce.plan import Limits
 
+LISTING = (str.split, str.rsplit, str.splitlines)  # give a list, always
+
 
 class MapLoop:
     """Runs one mapper over records, into a sink."""
@@ -33,11 +35,13 @@ class MapLoop:
         self._sink = sink
         self._site = site
         self._emitter = Emitter(sink.add, call, site, limits)
+        # A plain function may raise StopIteration, which `map` takes for the end; these never do.
+        self._runs_in_c = call.is_generator or function in LISTING
         self._keys = KeyEmitter(sink, self._emitter, site, limits)
         self._tallied = tallying(call, sink, self._emitter, site, limits)
         self._loop: Callable[[tuple[Iterator[Any], ...]], None] = {
             "mapper": self._pairs if self._tallied is None else self._tallied_pairs,
-            "keys": self._generated_keys if call.is_generator else self._returned_keys,
+            "keys": self._generated_keys if self._runs_in_c else self._returned_keys,
             "records": self._values,
         }[call.role]
 
@@ -85,8 +89,8 @@ class MapLoop:
             self._emitter.take_values(results)
 
     def _results(self, arguments: tuple[Iterator[Any], ...]) -> Iterator[Any]:
-        """All that the mapper emits for the records, as one iterator that runs in C where the mapper generates."""
-        if self._call.is_generator:
+        """All that the mapper emits for the records, as one iterator, without a step of Python where that can be."""
+        if self._runs_in_c:
             return chain.from_iterable(map(self._function, *arguments))
         return chain.from_iterable(self._emitter.called(self._function, zip(*arguments, strict=False)))
 
