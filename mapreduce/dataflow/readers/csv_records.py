@@ -11,7 +11,7 @@ import csv
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -27,6 +27,7 @@ from mapreduce.dataflow.readers.csv_lines import EachLine, Lines, Spans
 from mapreduce.dataflow.readers.records import Frame, Records
 from mapreduce.dataflow.readers.text import LineBlock, TextReader
 from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord, refuse
+from mapreduce.errors import InputError
 from mapreduce.formats import Csv
 from mapreduce.plan import Limits, Piece, Split, TaskOptions
 from mapreduce.quick_dataclass import dataclass
@@ -93,7 +94,8 @@ class CsvReader:
         separator = self._rules.format.separator
         table = _Table(self._rules, piece.path, (), numbered=False)
         if self._rules.aside is None and separator.isascii() and self._text.are_bytes(piece):
-            table = self._first_record(piece)
+            with suppress(InputError, UnreadableRecord):  # told the other way, which may find another one first
+                table = self._first_record(piece)
         begin = table.first_row(piece.start)
         if begin is None or begin >= piece.start + piece.size:
             yield None
@@ -230,10 +232,7 @@ class _Table:
         return pl.DataFrame([texts.alias(name) for name, texts in zip(names, fields, strict=True)])
 
     def first_row(self, start: int) -> int | None:
-        """The byte from which on lines of a piece that begins at `start` may be rows; None if that is not known.
-
-        Of a table whose first record alone has been read.
-        """
+        """Of a table with its first record alone: the byte from which on lines may be rows; None where none is known."""
         if not self.width:
             return None
         if not self._rules.format.header:
