@@ -232,7 +232,7 @@ class _Table:
         return pl.DataFrame([texts.alias(name) for name, texts in zip(names, fields, strict=True)])
 
     def first_row(self, start: int) -> int | None:
-        """Of a table with its first record alone: the byte from which on lines may be rows; None where none is known."""
+        """Of a table with its first record alone: the byte from which on lines may be rows; None where nobody knows."""
         if not self.width:
             return None
         if not self._rules.format.header:
