@@ -35,7 +35,6 @@ VERSIONS = {"python": "3.11"}
 ROUND_EVENTS = 500  # before a commit, as in the server
 TICK_S = 0.25  # of simulated time
 BEAT_S = 1.0  # of simulated time, between two heartbeats of an agent
-WARM_EVENTS = 200  # at the start, which no percentile counts: imports and first uses
 SHA256 = "0" * 64
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from inline_run import Run
 
 from mapreduce import Count, Job, JsonLines, Max, Sum
+from mapreduce.dataflow.tasks.emit_keys import CHUNK_KEYS
 from mapreduce.dataflow.tasks.sinks import ShuffleSink
 from mapreduce.errors import JobFailed
 from mapreduce.plan import Limits
@@ -233,3 +234,20 @@ def test_no_line_is_lost_where_lists_are_asked_for_in_c(tmp_path):
     source.write_text('"a b"\n17\n')
     with pytest.raises(JobFailed, match="int"):
         Run(Job(keys=str.split, reducer=Count(), input=JsonLines()), source, tmp_path / "failed", split=1 << 20)
+
+
+def test_keys_that_hardly_repeat_come_in_large_columns(tmp_path, monkeypatch, counted):
+    """Once counting has been given up, columns are as large as blocks are, and not as small as what is counted."""
+    sizes = []
+    add_keys = ShuffleSink.add_keys
+
+    def spy(sink, keys):
+        sizes.append(len(keys))
+        add_keys(sink, keys)
+
+    monkeypatch.setattr(ShuffleSink, "add_keys", spy)
+    source = tmp_path / "in.txt"
+    source.write_text("".join(f"{number} {number}x\n" for number in range(60_000)))
+    Run(Job(keys=str.split, reducer=Count()), source, tmp_path / "out", split=1 << 22)
+    assert counted["pairs"] + sum(sizes) == 120_000
+    assert max(sizes) > 4 * CHUNK_KEYS

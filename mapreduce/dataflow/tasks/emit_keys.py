@@ -29,7 +29,7 @@ class KeyEmitter:
         self._emitter = emitter
         self._site = site
         self._keys: list[Any] = []
-        self._most = limits.flush_records
+        self._most = self._column_keys = limits.flush_records
         self._tally: Tally | None = None
         if isinstance(sink, ShuffleSink) and type(None) in sink.tallied_kinds:
             self._tally = Tally(sink.add_tallied, sink.tallied_kinds, limits.sort_buffer)
@@ -86,7 +86,9 @@ class KeyEmitter:
                 raise
 
     def _hand_on(self, keys: list[Any]) -> None:
-        if self._tally is None or not self._tally.add_keys(keys):
-            if self._tally is not None:
-                self._tally.end()  # what was counted comes before these
-            self._sink.add_keys(keys)
+        if self._tally is not None:
+            if self._tally.add_keys(keys):
+                return
+            self._tally.end()  # what was counted comes before these, and all that follow are better made columns
+            self._tally, self._most = None, self._column_keys
+        self._sink.add_keys(keys)
