@@ -46,6 +46,10 @@ class LinesReader:
     def __iter__(self) -> Iterator[Records]:
         return map(of_lines, self._text)
 
+    def blocks(self) -> Iterator[LineBlock]:
+        """Yield the lines that `__iter__` yields, in the same blocks, not cut."""
+        return iter(self._text)
+
     def columns(self) -> Iterator[Batch]:
         """Yield the lines as columns."""
         for piece in self._split.pieces:

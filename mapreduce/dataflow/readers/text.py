@@ -51,19 +51,32 @@ class BadBytes(UnreadableRecord):
 
 @dataclass(slots=True)
 class LineBlock:
-    """Consecutive lines of one file, without their ends (or with them, see TextReader).
+    """Consecutive lines of one file, one at least, as one `text`; `lines` has them without ends (see TextReader).
 
     `raw` holds the bytes they were decoded from, beginning at byte `start` of the (decompressed) file. `kept` names
     the lines that were kept, counted in `raw`, where some were left out for bad bytes.
     """
 
-    lines: list[str]
+    text: str
     path: str
     raw: bytes
     start: int
     encoding: Encoding
     kept: list[int] | None = None
+    _lines: list[str] | None = field(default=None, repr=False)
     _offsets: list[int] | None = field(default=None, repr=False)
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines. Cut at the first call."""
+        if self._lines is None:
+            self._lines = _lines(self.text)
+        return self._lines
+
+    @property
+    def number(self) -> int:
+        """How many lines there are."""
+        return self.text.count("\n") + (not self.text.endswith("\n")) if self._lines is None else len(self._lines)
 
     def offset(self, i: int) -> int:
         """Give the byte offset of line `i` in the (decompressed) file; a file's first line is at 0."""
@@ -81,7 +94,7 @@ class LineBlock:
             starts[0] = 0
             starts[1:] = (ends + 1) * width
             starts += self.start
-            wanted = starts[: len(self.lines)] if self.kept is None else starts[self.kept]
+            wanted = starts[: self.number] if self.kept is None else starts[self.kept]
             self._offsets = wanted.tolist()
         return self._offsets
 
@@ -193,23 +206,29 @@ class TextReader:
     def _blocks(self, path: str, start: int, chunks: Iterator[bytes], decode: _Decoder) -> Iterator[LineBlock]:
         for raw in chunks:
             text, damaged = decode(raw, start)
-            lines = list(io.StringIO(text, newline="\n")) if self._keep_ends else _lines(text)
-            kept = None
+            lines = list(io.StringIO(text, newline="\n")) if self._keep_ends else None
+            block = LineBlock(text, path, raw, start, decode.encoding, None, lines)
             if damaged:
-                if self._errors == "skip" and self._keep_ends:
-                    pass  # the reader of whole records looks for the marks
-                elif self._aside is not None:
-                    kept = self._kept(LineBlock(lines, path, raw, start, decode.encoding), self._aside)
-                    lines = [lines[i] for i in kept]
-                elif self._errors == "skip":
-                    kept = [i for i, line in enumerate(lines) if BAD_MARK not in line]
-                    self.skipped += len(lines) - len(kept)
-                    lines = [lines[i] for i in kept]
-                else:
-                    self._warn(f"{path} holds bytes that are not {self._encoding.name}: they were replaced by U+FFFD")
-            if lines:
-                yield LineBlock(lines, path, raw, start, decode.encoding, kept)
+                block = self._repaired(block)
+            if block.text:
+                yield block
             start += len(raw)
+
+    def _repaired(self, block: LineBlock) -> LineBlock:
+        """What is taken of a block with bad bytes: of those that keep ends all, whose reader looks for the marks."""
+        if self._errors != "skip":
+            self._warn(f"{block.path} holds bytes that are not {self._encoding.name}: they were replaced by U+FFFD")
+            return block
+        if self._keep_ends:
+            return block
+        if self._aside is not None:
+            kept = self._kept(block, self._aside)
+        else:
+            kept = [i for i, line in enumerate(block.lines) if BAD_MARK not in line]
+            self.skipped += len(block.lines) - len(kept)
+        lines = [block.lines[i] for i in kept]
+        text = "".join(f"{line}\n" for line in lines)
+        return LineBlock(text, block.path, block.raw, block.start, block.encoding, kept, lines)
 
     @staticmethod
     def _kept(block: LineBlock, aside: PutAside) -> list[int]:
@@ -302,7 +321,7 @@ class TextReader:
 def _bad_line(block: LineBlock, i: int) -> UnreadableRecord:
     """What is told of a line with bad bytes: where it begins, and which byte is the first bad one."""
     offset, encoding = block.offset(i), block.encoding
-    end = block.offset(i + 1) if i + 1 < len(block.lines) else block.start + len(block.raw)
+    end = block.offset(i + 1) if i + 1 < block.number else block.start + len(block.raw)
     content = block.raw[offset - block.start : end - block.start].removesuffix(encoding.newline)
     at, why = offset, "bytes that it does not have"
     try:

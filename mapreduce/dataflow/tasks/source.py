@@ -6,14 +6,16 @@ from collections.abc import Iterator, Sequence
 
 from mapreduce.dataflow.columns.batches import Batch, ungroup
 from mapreduce.dataflow.columns.frames import FRAME_BYTES, frame_of
+from mapreduce.dataflow.readers.lines import LinesReader
 from mapreduce.dataflow.readers.reader import Reader, gathered
 from mapreduce.dataflow.readers.records import Frame, Records, of_pairs
+from mapreduce.dataflow.readers.text import LineBlock
 from mapreduce.dataflow.shuffle.block_file import Slice
 from mapreduce.dataflow.shuffle.merge import read_part
 
 
 class Source:
-    """The records of a split (`reader`), or those of `parts`. Can be gone through once, in one of three ways."""
+    """The records of a split (`reader`), or those of `parts`. Can be gone through once, in one of its ways."""
 
     def __init__(self, reader: Reader | None, parts: Sequence[Slice]) -> None:
         self._reader = reader
@@ -39,6 +41,18 @@ class Source:
         for records in self._reader:
             self.records += len(records.values)
             yield records
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether the records are lines of text as they are, which `blocks` gives."""
+        return type(self._reader) is LinesReader
+
+    def blocks(self) -> Iterator[LineBlock]:
+        """Yield what `read` yields, in the same blocks, before lines are cut. Where the source `has_lines`."""
+        assert isinstance(self._reader, LinesReader)
+        for block in self._reader.blocks():
+            self.records += block.number
+            yield block
 
     def columns(self) -> Iterator[Batch]:
         """Yield the records as columns; the previous step's never become objects."""
