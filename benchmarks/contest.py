@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import inputs
 from benchmarks.measure import Measured, measured
 from benchmarks.rows import Asked
+from benchmarks.version import moment
 
 LIMIT_S = 1800  # of one run: the slowest of them takes some ten minutes
 FAULTS = 2  # of a contestant, then it is given up
@@ -38,6 +39,7 @@ class Outcome:
     size: dict
     runs: dict[str, Runs]
     source: str = ""  # of the text, where it is the user's own
+    when: str = ""  # the day, and the commit
 
     def ratio(self, name, peer):
         """Their seconds as a ratio: of the medians, the least and the most of a turn; None if one has none."""
@@ -128,7 +130,7 @@ class Contest:
         own = row.own_texts and options.sources
         source = ", ".join(map(str, options.sources)) if own else ""
         runs = {contestant.name: Runs() for contestant in row.contestants}
-        self.outcome = Outcome(row.name, size, runs, source)
+        self.outcome = Outcome(row.name, size, runs, source, moment())
         for name, reason in row.absent.items():
             runs[name] = Runs(not_run=reason)
 
@@ -166,12 +168,15 @@ class Contest:
                 runs = self.outcome.runs[contestant.name]
                 if turn >= (contestant.turns or self._options.turns) or len(runs.faults) >= FAULTS:
                     continue
-                if found := self._check(contestant):
+                slow = contestant.turns == 1  # it takes minutes, of which a look at the memory is little
+                if found := self._check(contestant, sample=slow and self._options.memory):
                     runs.timed.append(found)
+                    runs.sampled = found if found.peak_bytes is not None else None
         if self._options.memory:
             self._say(f"{self._row.name}, memory")
             for contestant in taking:
-                if self.outcome.runs[contestant.name].timed:
-                    self.outcome.runs[contestant.name].sampled = self._check(contestant, sample=True)
+                runs = self.outcome.runs[contestant.name]
+                if runs.timed and runs.sampled is None:
+                    runs.sampled = self._check(contestant, sample=True)
         empty(self._options.work / "run" / "output")
         return self.outcome

@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks import growth_inputs
 from benchmarks.contest import FAULTS, empty, run_once
 from benchmarks.measure import Measured
+from benchmarks.version import moment
 
 MB = 1_000_000
 TOLD = "told.json"  # what `run_job.py` has written of a job, beside its output
@@ -62,6 +63,7 @@ class Outcome:
     curve: str
     slots: int
     points: list[Found]
+    when: str = ""  # the day, and the commit
 
     def known(self):
         """The points that have been timed, in order."""
@@ -154,7 +156,8 @@ class Growth:
         self._say = say
         self._points = curve.points(options.quick)
         self._folders = [point.made(options.work) for point in self._points]
-        self.outcome = Outcome(curve.name, options.slots, [Found(point.label, point.at) for point in self._points])
+        points = [Found(point.label, point.at) for point in self._points]
+        self.outcome = Outcome(curve.name, options.slots, points, moment())
 
     def _run(self, number, *, sample=False):
         """Run a point and judge its result; what was measured and told, or None if it is worth nothing."""

@@ -39,7 +39,7 @@ def limits_table(pairs):
 
 def table(curve, outcome):
     """A curve: a line for each point."""
-    text = [f"### {curve.title}", "", curve.text, ""]
+    text = [f"### {curve.title}", "", f"{curve.text} Run on {outcome.when}.", ""]
     text.append(" | ".join([f"| {curve.axis or 'shape'}", *(measure.title for measure in curve.measures)]) + " |")
     text.append("|---" * (1 + len(curve.measures)) + "|")
     for found in outcome.points:

@@ -1,31 +1,21 @@
 """What was measured, as a table in Markdown and a chart in SVG."""
 
-import datetime as dt
 import html
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import re
-import shutil
 import statistics
-import subprocess
 from pathlib import Path
+
+from benchmarks.version import first_line, today
 
 MB = 1 << 20
 PACKAGES = ("polars", "numpy", "duckdb", "pyspark", "dask", "ray", "mrjob")
 BAR_HEIGHT, BAR_WIDTH, LABEL_WIDTH, NUMBER_WIDTH = 18, 420, 220, 110  # of the chart, in pixels
 ROWS_TITLE = "## Rows"
 MINE, OTHERS, INK = "#1f77b4", "#b8b8b8", "#333333"
-
-
-def first_line(command, pattern):
-    """What a program says of its version, or None without it."""
-    if not shutil.which(command[0]):
-        return None
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = re.search(pattern, done.stdout + done.stderr)
-    return found and found.group(1)
 
 
 def versions():
@@ -38,7 +28,6 @@ def versions():
     others = {
         "Java": first_line(["java", "-version"], r'version "([^"]+)"'),
         "GNU sort": first_line(["sort", "--version"], r"(\d\S*)"),
-        "commit": first_line(["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"], r"(\w+)"),
     }
     return ", ".join(found + [f"{name} {version}" for name, version in others.items() if version])
 
@@ -84,7 +73,7 @@ def row_table(row, outcome):
     """Every contestant of a row."""
     size = ", ".join(f"{key} {value:,}" for key, value in outcome.size.items())
     source = f"; text: {outcome.source}" if outcome.source else ""
-    text = [f"### {row.title}", "", f"Input: {size}{source}.", ""]
+    text = [f"### {row.title}", "", f"Input: {size}{source}. Run on {outcome.when}.", ""]
     first = next((name for name, runs in outcome.runs.items() if runs.timed), None)
     text.append(f"| program | s | of {first} | CPU s | peak memory, MB | written, MB | turns |")
     text.append("|---|---|---|---|---|---|---|")
@@ -110,16 +99,16 @@ def markdown(outcomes, options):
     """The whole report."""
     quick = ["", "This was a quick run: small inputs, so mostly start-up. Bounds and sizes in text are of full ones."]
     slots = options.slots
-    today = dt.datetime.now(dt.UTC).date().isoformat()
     text = [
         "# Benchmarks",
         "",
-        f"{today}. {machine()}. {versions()}.",
+        f"{today()}. {machine()}. {versions()}.",
         "",
         f"Whole processes, start-up included, {slots} processes or threads each, in turns. Seconds are medians,",
         "with the least and the most; ratios are of medians, with the least and the most of a turn. Every result was",
         "compared with that of the first program. Peak memory is the largest sum of the proportional set sizes of",
-        "all processes, in a run of its own. Written is what was given to disks, temporary files included.",
+        "all processes, in a run of its own; of programs that take minutes, and so have one turn, in that turn.",
+        "Written is what was given to disks, temporary files included.",
         *(quick if options.quick else []),
     ]
     if outcomes:

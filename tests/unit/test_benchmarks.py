@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cluster import wait_for
 
-from benchmarks import contest, digests, inputs, measure, profiles, report, rows
+from benchmarks import contest, digests, inputs, measure, profiles, report, rows, version
 
 MB = 1 << 20
 HOLDS_200_MB = f"import time; held = b'x' * {200 * MB}; time.sleep(0.7); del held; time.sleep(0.3)"
@@ -187,6 +187,7 @@ def outcome(tmp_path):
         rows.Contestant("wrong", writes(r"a\nc\n")),
         rows.Contestant("absent", writes(""), needs=("no_such_module",)),
         rows.Contestant("fails", lambda _: ["sh", "-c", "echo this is why >&2; exit 3"]),
+        rows.Contestant("slow", writes(r"a\nb\n"), turns=1),
     ]
     bounds = [rows.Bound("engine", "right", 1000.0), rows.Bound("engine", "absent", 0.5)]
     row = rows.Row("some", "some work", nothing, {}, {}, contestants, bounds, digests.of_lines)
@@ -200,6 +201,8 @@ def test_every_result_is_checked(outcome):
     assert len(found.runs["right"].timed) == len(found.runs["engine"].timed) == 2
     assert found.runs["engine"].faults == []
     assert found.runs["engine"].sampled.peak_bytes is not None
+    assert all(run.peak_bytes is None for run in found.runs["engine"].timed)
+    assert found.runs["slow"].timed == [found.runs["slow"].sampled]
     assert found.runs["wrong"].timed == []
     assert found.runs["wrong"].faults == ["a wrong result: other lines"] * 2
     assert found.runs["absent"].not_run == "no_such_module is not installed"
@@ -215,6 +218,7 @@ def test_the_report_says_all_of_it(outcome, tmp_path):
     assert "| some work | engine | absent | not measured | 0.50 |  |" in text
     assert "| absent | not run: no_such_module is not installed |" in text
     assert "- wrong: a wrong result: other lines" in text
+    assert f"Run on {version.today()}" in text
     assert ">engine</text>" in report.chart([(row, found)])
 
 
