@@ -94,10 +94,13 @@ def main(arguments):
     memory = not (asked.no_memory or asked.quick)
     only, texts = tuple(asked.contestant), tuple(path.resolve() for path in asked.texts)
     options = Options(asked.work.resolve(), asked.slots, turns, asked.quick, memory, only, texts)
-    if asked.profile:
-        print(profiles.profile(next(row for row in ROWS if row.name == asked.profile), options))
-        return 0
     stored = options.work / ("results-quick" if asked.quick else "results")
+    if asked.profile:
+        row = next(row for row in ROWS if row.name == asked.profile)
+        found = profiles.profile(row, options)
+        profiles.store(found, stored, row)
+        print(found)
+        return 0
     again = not asked.stored
     outcomes = run_rows(rows, options, stored, again=again)
     grown = run_curves(curves, options, stored, again=again)
@@ -106,6 +109,8 @@ def main(arguments):
     charts = asked.report and asked.report.with_suffix(".growth.svg")
     if grown or figures:
         text += "\n" + growth_report.markdown(grown, figures, charts and charts.name)
+    if profiled := profiles.stored(stored, rows):
+        text += "\n" + profiled
     if asked.report:
         chart = asked.report.with_suffix(".svg")
         if outcomes:

@@ -14,11 +14,18 @@ from pathlib import Path
 
 from benchmarks.contest import empty, make_input
 from benchmarks.rows import HERE, Asked
+from benchmarks.version import moment
 
 RATE = 100  # looks a second: more would slow the job itself
 SHOWN = 8  # functions of a phase
 PHASE_SHARE = 0.05  # of all samples: of smaller phases no functions are shown
 FRAME = re.compile(r"(?P<function>.*) \((?P<file>[^()]*?)(?::\d+)?\)$")
+
+INTRODUCTION = f"""## Where the time goes
+
+py-spy looked at all processes of the engine {RATE} times a second, which slows them. CPU s are of all processes; a look
+counts for the innermost part of the engine on the stack, and for the user's functions if that is theirs.
+"""
 
 WAITS = {  # innermost functions that py-spy takes for running while they wait
     "DiskThread._work",
@@ -43,19 +50,22 @@ STAGES = [  # the first that fits a frame's file
     ("mapreduce/dataflow/readers/", "read"),
     ("mapreduce/dataflow/stores/", "read"),
     ("mapreduce/dataflow/tasks/map_task.py", "loop around the mapper"),
-    ("mapreduce/dataflow/tasks/emit.py", "loop around the mapper"),
+    ("mapreduce/dataflow/tasks/emit", "loop around the mapper"),
+    ("mapreduce/dataflow/tasks/tallying.py", "loop around the mapper"),
     ("mapreduce/dataflow/tasks/kernels.py", "fold"),
     ("mapreduce/dataflow/tasks/fold.py", "fold"),
     ("mapreduce/dataflow/tasks/combine.py", "combine"),
     ("mapreduce/dataflow/tasks/reduce_task.py", "reduce loops"),
-    ("mapreduce/dataflow/tasks/frame_task.py", "reduce loops"),
+    ("mapreduce/dataflow/tasks/frame_", "reduce loops"),
     ("mapreduce/dataflow/tasks/join_task.py", "reduce loops"),
     ("mapreduce/dataflow/tasks/cogroup.py", "reduce loops"),
     ("mapreduce/dataflow/columns/sorting.py", "sort"),
+    ("mapreduce/dataflow/columns/tally.py", "count equal pairs"),
     ("mapreduce/dataflow/columns/", "records to columns"),
     ("mapreduce/dataflow/shuffle/sort_buffer.py", "sort"),
     ("mapreduce/dataflow/shuffle/partition.py", "sort"),
     ("mapreduce/dataflow/shuffle/block_", "runs: pack, write, unpack"),
+    ("mapreduce/dataflow/shuffle/small_blocks.py", "runs: pack, write, unpack"),
     ("mapreduce/dataflow/shuffle/", "merge"),
     ("mapreduce/dataflow/outputs/", "write output"),
     ("mapreduce/dataflow/manifest/", "write output"),
@@ -133,7 +143,8 @@ def profile(row, options):
     folder, size = make_input(row, options)
     place = options.work / "run"
     place.mkdir(parents=True, exist_ok=True)
-    text = [f"## {row.title}: {', '.join(f'{key} {value:,}' for key, value in size.items())}"]
+    sizes = ", ".join(f"{key} {value:,}" for key, value in size.items())
+    text = [f"### {row.title}", "", f"Input: {sizes}. Run on {moment()}."]
     for contestant in row.contestants:
         if contestant.name.startswith("engine") and (not options.only or contestant.name in options.only):
             output, raw = place / "output", place / "stacks.txt"
@@ -155,6 +166,19 @@ def profile(row, options):
             done = subprocess.run([*map(str, record)], cwd=place, capture_output=True, text=True, check=False)
             if done.returncode or not raw.exists():
                 sys.exit(f"benchmarks: py-spy or the job failed:\n{done.stdout}{done.stderr}")
-            text += ["", f"### {contestant.name}", "", table(raw.read_text("utf-8").splitlines())]
+            text += ["", f"#### {contestant.name}", "", table(raw.read_text("utf-8").splitlines())]
             empty(output)
-    return "\n".join(text)
+    return "\n".join(text) + "\n"
+
+
+def store(text, folder, row):
+    """Keep a profile for a later report."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"profile-{row.name}.md").write_text(text, encoding="utf-8")
+
+
+def stored(folder, rows):
+    """The part of the report: the profiles that were kept of these rows; "" if there are none."""
+    paths = [folder / f"profile-{row.name}.md" for row in rows]
+    found = [path.read_text("utf-8") for path in paths if path.exists()]
+    return "\n".join([INTRODUCTION, *found]) if found else ""

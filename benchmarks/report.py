@@ -92,6 +92,7 @@ def row_table(row, outcome):
         ratio = shown_ratio(outcome.ratio(name, first))
         seconds = spread(runs.seconds(), 2)
         text.append(f"| {name} | {seconds} | {ratio} | {cpu:.1f} | {peak} | {written:.0f} | {len(runs.timed)} |")
+    text += ["", row.limits] if row.limits else []
     return [*text, *(["", "Faults:", "", *notes] if notes else [])]
 
 

@@ -71,6 +71,7 @@ class Row:
     own_texts: bool = False  # the user's own text can take the place of the input
     absent: dict[str, str] = dataclasses.field(default_factory=dict)
     memory_mb: int | None = None  # the most that all processes of the engine's job may have together
+    limits: str = ""  # where a bound is not met, what limits the engine
 
     def all_bounds(self):
         """Its own bounds, and those against the frameworks."""

@@ -275,3 +275,15 @@ def test_a_profile_puts_samples_down_to_stages():
     text = profiles.table(STACKS)
     assert "| **map tasks** | | 0.9 | 97% |" in text
     assert "| map tasks | `Series.sort (polars/series/series.py)` | 0.4 |" in text
+
+
+def test_profiles_are_kept_for_the_report(tmp_path):
+    """The report has those that were stored of its rows, in the rows' order; without any it says nothing of them."""
+    first, second = rows.ROWS[:2]
+    assert profiles.stored(tmp_path, rows.ROWS) == ""
+    profiles.store("### second\n", tmp_path, second)
+    profiles.store("### first\n", tmp_path, first)
+    text = profiles.stored(tmp_path, rows.ROWS)
+    assert text.startswith("## Where the time goes\n")
+    assert text.endswith("### first\n\n### second\n")
+    assert "### second" not in profiles.stored(tmp_path, [first])
