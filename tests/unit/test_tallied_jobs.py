@@ -1,5 +1,6 @@
 """Jobs whose mappers are proven to yield one value: that their pairs are counted, and that nobody can tell."""
 
+import sys
 from collections import Counter
 
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import strategies as st
 from inline_run import Run
 
 from mapreduce import Count, Job, JsonLines, Max, Sum
+from mapreduce.dataflow.columns.tally import Tally
 from mapreduce.dataflow.tasks.emit_keys import CHUNK_KEYS
+from mapreduce.dataflow.tasks.lifting import KNOWN
 from mapreduce.dataflow.tasks.sinks import ShuffleSink
 from mapreduce.errors import JobFailed
 from mapreduce.plan import Limits
@@ -38,6 +41,40 @@ def lines_unproven(line):
         yield pair
 
 
+LONG = "x y z " * 400  # more words than are counted at once
+
+
+def kinds_of_iterables(line):
+    found = set(line.split()) if len(line) % 3 else (line + LONG).split()
+    for word in sorted(found) if len(line) % 2 else tuple(line):
+        yield word, line
+    for word in line:
+        yield word, line
+
+
+def kinds_unproven(line):
+    found = set(line.split()) if len(line) % 3 else (line + LONG).split()
+    for word in sorted(found) if len(line) % 2 else tuple(line):
+        pair = word, line
+        yield pair
+    for word in line:
+        pair = word, line
+        yield pair
+
+
+def lazily_by_pair(line):
+    found = line.split()
+    for word in map(str.upper, found) if "1" in found else found:
+        yield word, 1
+
+
+def lazily_unproven(line):
+    found = line.split()
+    for word in map(str.upper, found) if "1" in found else found:
+        pair = word, 1
+        yield pair
+
+
 def total(word, counts):
     yield word, sum(counts)
 
@@ -57,6 +94,8 @@ JOBS = {
     "values of the call": ((lines, lines_unproven), longest, longest),
     "no combiner": ((ones, ones_unproven), each, None),
     "values of the call, no combiner": ((lines, lines_unproven), each, None),
+    "kinds of iterables": ((kinds_of_iterables, kinds_unproven), each, None),
+    "now and then an iterator": ((lazily_by_pair, lazily_unproven), each, None),
     "counts of the call": ((lines, lines_unproven), Count(), None),
 }
 
@@ -81,7 +120,10 @@ def ran(tmp_path, name, job, text, limits=None):
     return Run(job, source, tmp_path / name, split=300, limits=limits)
 
 
-@pytest.mark.parametrize("kind", JOBS)
+COUNTED = [kind for kind in JOBS if kind != "kinds of iterables"]  # of other texts
+
+
+@pytest.mark.parametrize("kind", COUNTED)
 def test_pairs_are_counted(tmp_path, counted, kind):
     """All pairs of a proven mapper, and none of one of which nothing is proven; the output has the same bytes."""
     (mapper, unproven), reducer, combiner = JOBS[kind]
@@ -92,6 +134,21 @@ def test_pairs_are_counted(tmp_path, counted, kind):
     assert counted["pairs"] == 640
     assert fast.files == slow.files
     assert fast.outcome.counters == slow.outcome.counters
+
+
+@pytest.mark.parametrize(("text", "alike"), [("to be or not to be\n" * 100, 600), ("to be 1\n" + "to be\n" * 9, 0)])
+def test_loops_that_only_yield_are_taken_as_a_whole(tmp_path, monkeypatch, text, alike):
+    """Their lists are counted as they are, up to the first iterable that is none of Python's own."""
+    taken = Counter()
+    add = Tally.add_keys
+
+    def spy(tally, keys, value=None):
+        taken["keys"] += len(keys)
+        return add(tally, keys, value)
+
+    monkeypatch.setattr(Tally, "add_keys", spy)
+    ran(tmp_path, "whole", Job(lazily_by_pair, reducer=Count()), text)
+    assert taken["keys"] == (alike if sys.version_info[:2] == KNOWN else 0)
 
 
 @pytest.mark.parametrize("kind", JOBS)

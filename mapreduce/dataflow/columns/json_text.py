@@ -26,9 +26,11 @@ LIST, TUPLE, DICT, JSON = "list", "tuple", "dict", "json"
 SHOWN_CHARS = 100  # of a refused value in a message
 REPR_LIKE_MIN, REPR_LIKE_MAX = 1e-4, 1e16  # between these Polars and Python write a float alike: no exponent
 
+ANY_LEVELS = 1 << 30  # of containers that are no deeper than codecs take them
+
 SCALAR_NAMES: dict[type, str] = {type(None): NONE, bool: BOOL, int: INT, float: FLOAT}
 CONTAINER_NAMES: dict[type, str] = {list: LIST, tuple: TUPLE, dict: DICT}
-_EXACT = frozenset({type(None), bool, int, float, str})  # what JSON brings back exactly
+EXACT = frozenset({type(None), bool, int, float, str})  # what JSON brings back exactly
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # two characters, and one to whoever reads their escapes
 
@@ -96,7 +98,7 @@ def container_text(value: Any, types: set[str], *, key: bool) -> str:
     name = CONTAINER_NAMES.get(type(value))
     if name is None:
         raise UnsayableError(value)
-    plain, exact = _plain(value, key=key)
+    plain, exact = plain_container(value, key=key)
     types.add(name if exact else JSON)
     return json_escaped(encode(plain))
 
@@ -129,32 +131,37 @@ def float_texts(series: pl.Series) -> pl.Series:
     return texts.scatter((~alike).arg_true(), others)
 
 
-def _plain(value: Any, *, key: bool) -> tuple[Any, bool]:
-    """Give what JSON writes for a container, and whether reading it gives the same back (but for its outer tuple)."""
+def plain_container(value: Any, *, key: bool, levels: int = ANY_LEVELS) -> tuple[Any, bool]:
+    """Give what JSON writes for a container, and whether reading it gives the same back (but for its outer tuple).
+
+    Raises UnsayableError for what JSON has no form for, and for containers more than `levels` deep.
+    """
+    if levels <= 0:
+        raise UnsayableError(value, "too deep")
     kind = type(value)
     if kind is dict:
         for name in value:
             if type(name) is not str:
                 raise UnsayableError(name, "a dict's key that is no str")
-        if _EXACT.issuperset(map(type, value.values())):
+        if EXACT.issuperset(map(type, value.values())):
             return value, True
-        parts = {name: _part(part, key=key) for name, part in value.items()}
+        parts = {name: _part(part, key=key, levels=levels - 1) for name, part in value.items()}
         return {name: part for name, (part, _) in parts.items()}, all(exact for _, exact in parts.values())
-    if _EXACT.issuperset(map(type, value)):
+    if EXACT.issuperset(map(type, value)):
         return value, True
-    elements = [_part(part, key=key) for part in value]
+    elements = [_part(part, key=key, levels=levels - 1) for part in value]
     return [part for part, _ in elements], all(exact for _, exact in elements)
 
 
-def _part(value: Any, *, key: bool) -> tuple[Any, bool]:
+def _part(value: Any, *, key: bool, levels: int) -> tuple[Any, bool]:
     kind = type(value)
-    if kind in _EXACT:
+    if kind in EXACT:
         return value, True
     if kind is bytes:
         return base64.b64encode(value).decode(), False
     if kind not in CONTAINER_NAMES:
         raise UnsayableError(value)
-    plain, exact = _plain(value, key=key)
+    plain, exact = plain_container(value, key=key, levels=levels)
     # Inside a key every array is a tuple; inside a value it is read back as a list.
     return plain, exact and (key or kind is not tuple)
 

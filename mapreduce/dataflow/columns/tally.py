@@ -68,9 +68,9 @@ class Tally:
         """Take pairs with this value, all or none of them. Raises KeyTypeError for a key that has no hash."""
         return self._add(lambda: map(_key_of, pairs), len(pairs), value)
 
-    def add_keys(self, keys: list[Any]) -> bool:
-        """Take keys that come alone, whose value is None, all or none of them. Raises as `add` does."""
-        return self._add(lambda: keys, len(keys), None)
+    def add_keys(self, keys: list[Any], value: Any = None) -> bool:
+        """Take the keys of pairs with this value, all or none of them. Raises as `add` does."""
+        return self._add(lambda: keys, len(keys), value)
 
     def _add(self, keys: Callable[[], Iterable[Any]], number: int, value: Any) -> bool:
         if not self.is_open or not self._begin(value):

@@ -29,6 +29,7 @@ from mapreduce.dataflow.columns.json_text import (
     refusal,
     tuples,
 )
+from mapreduce.dataflow.columns.said import said_column
 
 OUTPUT = "JSON lines"  # as messages call it
 
@@ -46,14 +47,21 @@ def column_text(series: pl.Series, lane: Lane, *, key: bool) -> tuple[pl.Series,
     Raises ValueTypeError for a value that JSON cannot say.
     """
     if lane is Lane.ENCODED:
-        objects = keys_list(series, lane) if key else values_list(series, lane, unpickle=False)
-        types: set[str] = set()
-        with long_ints():
-            texts = [_object_text(value, types, key=key) for value in objects]
-        return pl.Series(texts, dtype=pl.String), types
+        return _objects_text(keys_list(series, lane), key=True) if key else said_column(series, _encoded_text)
     if len(series) == 0:
         return pl.Series([], dtype=pl.String), set()
     return _NATIVE[lane](series), {lane.value}
+
+
+def _encoded_text(series: pl.Series) -> tuple[pl.Series, set[str]]:
+    return _objects_text(values_list(series, Lane.ENCODED, unpickle=False), key=False)
+
+
+def _objects_text(objects: list[Any], *, key: bool) -> tuple[pl.Series, set[str]]:
+    types: set[str] = set()
+    with long_ints():
+        texts = [_object_text(value, types, key=key) for value in objects]
+    return pl.Series(texts, dtype=pl.String), types
 
 
 def lines(columns: list[pl.Series]) -> bytes:

@@ -78,6 +78,11 @@ class PartWriter:
         except OSError as error:
             raise self._failed(error) from error
 
+    @property
+    def takes_said(self) -> bool:
+        """Whether columns of values may hold what `said_value` makes."""
+        return self._format[0] in {TSV, JSONL}
+
     def write_batch(self, batch: Batch) -> None:
         """Append all records of a batch, in their order; grouped ones are ungrouped."""
         flat = ungroup(batch)

@@ -38,6 +38,7 @@ from mapreduce.dataflow.columns.json_text import (
     surrogates_escaped,
     tuples,
 )
+from mapreduce.dataflow.columns.said import said_column
 
 OUTPUT = "TSV"  # as messages call it
 
@@ -56,11 +57,14 @@ def column_text(series: pl.Series, lane: Lane, *, key: bool) -> tuple[pl.Series,
     Raises ValueTypeError for a value that JSON cannot say.
     """
     if lane is Lane.ENCODED:
-        objects = keys_list(series, lane) if key else values_list(series, lane, unpickle=False)
-        return objects_text(objects, key=key)
+        return objects_text(keys_list(series, lane), key=True) if key else said_column(series, _encoded_text)
     if len(series) == 0:
         return series.cast(pl.String, strict=False), set()
     return _NATIVE[lane](series), {lane.value}
+
+
+def _encoded_text(series: pl.Series) -> tuple[pl.Series, set[str]]:
+    return objects_text(values_list(series, Lane.ENCODED, unpickle=False), key=False)
 
 
 def objects_text(objects: list[Any], *, key: bool) -> tuple[pl.Series, set[str]]:

@@ -79,11 +79,22 @@ class Values(Generic[V]):
 class Emitter:
     """Collects the pairs that one user function emits and hands them on as batches.
 
-    `call` is the function, for messages. `records` counts what was emitted.
+    `call` is the function, for messages. `keep` gives the bytes that a value is kept as: those of `encode_value`, or of
+    `said_value` where the sink takes these. `records` counts what was emitted.
     """
 
-    def __init__(self, sink: Callable[[Batch], None], call: Call, site: Site, limits: Limits) -> None:
+    def __init__(
+        self,
+        sink: Callable[[Batch], None],
+        call: Call,
+        site: Site,
+        limits: Limits,
+        *,
+        keep: Callable[[Any], bytes] = encode_value,
+    ) -> None:
         self._sink = sink
+        self._keep = keep
+        self._encodes = keep is encode_value
         self._name = call.title
         self._who = in_role(call.function, call.role)
         self._fix = _FIXES.get(call.role, _PAIRS)
@@ -153,10 +164,12 @@ class Emitter:
         Raises ValueTypeError, with the function and the key, for a value that cannot be kept.
         """
         kind = type(value)
-        if kind in SCALARS or kind is Encoded or (kind is tuple and SCALARS.issuperset(map(type, value))):
+        if kind in SCALARS or kind is Encoded:
             return value
+        if kind is tuple and self._encodes and SCALARS.issuperset(map(type, value)):
+            return value  # a column of these is quicker
         try:
-            return Encoded(encode_value(value))
+            return Encoded(self._keep(value))
         except ValueTypeError as error:
             self._site.blame(self._name, shorten(key))
             msg = f"{self._who} emitted a value that cannot be kept, under the key {shorten(key):.200}: {error}"

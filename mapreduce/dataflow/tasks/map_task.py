@@ -19,7 +19,8 @@ from mapreduce.dataflow.readers.records import Frame, Records
 from mapreduce.dataflow.readers.text import LineBlock
 from mapreduce.dataflow.tasks.emit import Emitter
 from mapreduce.dataflow.tasks.emit_keys import KeyEmitter
-from mapreduce.dataflow.tasks.sinks import Sink
+from mapreduce.dataflow.tasks.lifting import twin
+from mapreduce.dataflow.tasks.sinks import Sink, keeping
 from mapreduce.dataflow.tasks.tallying import tallying
 from mapreduce.errors import UnwritableResult
 from mapreduce.plan import Limits
@@ -36,13 +37,15 @@ class MapLoop:
         self._function = function
         self._sink = sink
         self._site = site
-        self._emitter = Emitter(sink.add, call, site, limits)
+        self._emitter = Emitter(sink.add, call, site, limits, keep=keeping(sink))
         # A plain function may raise StopIteration, which `map` takes for the end; these never do.
         self._runs_in_c = call.is_generator or function in LISTING
         self._keys = KeyEmitter(sink, self._emitter, site, limits)
         self._tallied = tallying(call, sink, self._emitter, site, limits)
+        self._twin = None if self._tallied is None else twin(function)
+        counting = self._tallied_pairs if self._twin is None else self._lifted_pairs
         self._loop: Callable[[tuple[Iterator[Any], ...]], None] = {
-            "mapper": self._pairs if self._tallied is None else self._tallied_pairs,
+            "mapper": self._pairs if self._tallied is None else counting,
             "keys": self._generated_keys if self._runs_in_c else self._returned_keys,
             "records": self._values,
         }[call.role]
@@ -123,6 +126,18 @@ class MapLoop:
         calls: Iterable[Iterator[Any]]
         calls = (self._results(arguments),) if tallied.across_calls else map(self._function, *arguments)
         rest = tallied.take(calls)
+        if rest is not None:
+            self._end_tally(chain(rest, self._results(arguments)))
+
+    def _lifted_pairs(self, arguments: tuple[Iterator[Any], ...]) -> None:
+        """As `_tallied_pairs`, by the mapper's twin, up to the first iterable that it cannot be sure of."""
+        tallied = self._tallied
+        assert tallied is not None
+        assert self._twin is not None
+        rest = tallied.take_lifted(map(self._twin, *arguments))
+        if rest is not None and not tallied.lifts:
+            self._loop = self._tallied_pairs
+            rest = tallied.take(chain((rest,), map(self._function, *arguments)))
         if rest is not None:
             self._end_tally(chain(rest, self._results(arguments)))
 

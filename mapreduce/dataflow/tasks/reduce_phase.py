@@ -24,7 +24,7 @@ from mapreduce.dataflow.tasks.join_task import JoinLoop, warn_of_strangers
 from mapreduce.dataflow.tasks.ordering import ordered_chunks
 from mapreduce.dataflow.tasks.reduce_task import FoldLoop, ReduceLoop
 from mapreduce.dataflow.tasks.setup import TaskSetup
-from mapreduce.dataflow.tasks.sinks import Sink
+from mapreduce.dataflow.tasks.sinks import Sink, keeping
 from mapreduce.file_names import merge_folder_name
 from mapreduce.joins import Join
 from mapreduce.plan import Limits
@@ -45,9 +45,10 @@ def reduce_records(
     if setup.plan.frames:
         return _frames(setup, context, reducer, slices, sink, care)
     function = setup.bound(reducer, context)[0]
-    loop = ReduceLoop(reducer, function, sink.add, setup.site, setup.options.limits)
+    keep, limits = keeping(sink), setup.options.limits
+    loop = ReduceLoop(reducer, function, sink.add, setup.site, limits, keep=keep)
     if care is not None:
-        loop = careful = CarefulReduceLoop(reducer, function, sink.add, setup.site, setup.options.limits)
+        loop = careful = CarefulReduceLoop(reducer, function, sink.add, setup.site, limits, keep=keep)
         careful.watch(care)
     return _cogroup(setup, reducer, slices, loop) if reducer.groups else _reduce(setup, slices, loop)
 

@@ -17,6 +17,7 @@ import polars as pl
 from mapreduce.calls import Call
 from mapreduce.dataflow.columns.batches import Batch, Lane, concat, keys_list, values_list
 from mapreduce.dataflow.columns.segments import CHUNK_VALUES, Segments, chunks, repeated_chunks
+from mapreduce.dataflow.columns.values import encode_value
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.shuffle.merge import OneGroup, WholeGroups
 from mapreduce.dataflow.tasks.cogroup import Groups, LargeGroup, Side
@@ -27,15 +28,25 @@ from mapreduce.plan import Limits
 
 
 class ReduceLoop:
-    """Calls one reducer function with each group; what it emits goes to `sink`. `records` counts the values read."""
+    """Calls one reducer function with each group; what it emits goes to `sink`. `records` counts the values read.
+
+    `keep` is what the emitter keeps values as.
+    """
 
     def __init__(
-        self, call: Call, function: Callable[..., Any], sink: Callable[[Batch], None], site: Site, limits: Limits
+        self,
+        call: Call,
+        function: Callable[..., Any],
+        sink: Callable[[Batch], None],
+        site: Site,
+        limits: Limits,
+        *,
+        keep: Callable[[Any], bytes] = encode_value,
     ) -> None:
         self._call = call
         self._function = function
         self._site = site
-        self._emitter = Emitter(sink, call, site, limits)
+        self._emitter = Emitter(sink, call, site, limits, keep=keep)
         self._broken: Exception | None = None
         self.records = 0
 

@@ -16,6 +16,7 @@ import polars as pl
 import xxhash
 
 from mapreduce.dataflow.columns.batches import Batch, Lane, holds_pickles, key_series, keys_list, ungroup, value_series
+from mapreduce.dataflow.columns.said import said_value
 from mapreduce.dataflow.columns.tally import PLAIN_VALUES, Tallied
 from mapreduce.dataflow.columns.values import encode_value
 from mapreduce.dataflow.context import Site, shorten
@@ -174,7 +175,8 @@ class PartSink:
     """Into a part: of the output for the job's last step, else a block file in scratch, for the next step or job.
 
     `keys=False` leaves the keys out of an output part: the results are values alone. `outputs` are the job's named
-    outputs, where the part is of the output, else None; their failures are noted in `site`.
+    outputs, where the part is of the output, else None; their failures are noted in `site`. `keep` makes the bytes as
+    which values may lie in columns of the lane ENCODED.
     """
 
     def __init__(
@@ -185,12 +187,15 @@ class PartSink:
         self._output: PartWriter | None = None
         self._blocks: BlockFileWriter | None = None
         self.outputs: NamedOutputs | None = None
+        self.keep: Callable[[Any], bytes] = encode_value
         if attempt.task.step == len(options.steps) - 1 and not options.keep:
             path = private_folder(options, scratch) / attempt_output_name(attempt)
             writing = Writing.of(options)
             self._deliver = partial(deliver, options, scratch, attempt)
             self._forget = partial(forget, options, scratch, attempt)
             self._output = PartWriter(path, options.output_format, keys=keys, writing=writing)
+            if self._output.takes_said:
+                self.keep = said_value
             try:
                 self.outputs = NamedOutputs(attempt, options, site or Site(), scratch, writing)
             except BaseException:
@@ -258,6 +263,11 @@ class PartSink:
             self._forget()
         if self._blocks is not None:
             self._blocks.abort()
+
+
+def keeping(sink: Sink) -> Callable[[Any], bytes]:
+    """What makes the bytes as which this sink takes values."""
+    return sink.keep if isinstance(sink, PartSink) else encode_value
 
 
 def keys_alone(keys: pl.Series, lane: Lane) -> Batch:

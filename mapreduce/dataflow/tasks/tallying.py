@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import chain, islice, repeat
 from typing import Any, NoReturn
 
 from mapreduce.calls import Call
 from mapreduce.dataflow.columns.tally import Tallied, Tally, same_value
 from mapreduce.dataflow.context import Site
 from mapreduce.dataflow.tasks.emit import Emitter
+from mapreduce.dataflow.tasks.lifting import PLAIN, pairs_of
 from mapreduce.dataflow.tasks.sinks import ShuffleSink, Sink
 from mapreduce.dataflow.tasks.yields import Constant, Fixed, proven
 from mapreduce.errors import KeyTypeError
@@ -41,6 +42,9 @@ class Tallying:
         self._chunk: list[Any] = []  # pairs of one value, which wait for more
         self.across_calls = isinstance(proof, Constant)
         self.is_open = True
+        self._keys: list[Any] = []  # as `_chunk`, of lifted pairs; one of the two is empty
+        self._value: Any = None
+        self.lifts = True
 
     @property
     def pairs(self) -> int:
@@ -74,9 +78,70 @@ class Tallying:
                     return chain(self._left(), pairs)
         return None
 
+    def take_lifted(self, calls: Iterable[Generator[Any]]) -> Iterator[Any] | None:
+        """Take the pairs of each call of the twin, as `take` does; the rest of a call is given as pairs."""
+        keys = self._keys
+        for call in calls:
+            for items, value in call:
+                if type(items) is list and len(items) < CHUNK_PAIRS and value is self._value:
+                    keys += items
+                    if len(keys) >= CHUNK_PAIRS:
+                        rest = keys[CHUNK_PAIRS:]
+                        del keys[CHUNK_PAIRS:]
+                        if not self._count_keys():
+                            return chain(self._left_keys(), zip(rest, repeat(value)), pairs_of((), value, call))
+                        keys += rest
+                elif type(items) not in PLAIN:
+                    self.lifts = False
+                    self._chunk = self._left_keys()
+                    return pairs_of(items, value, call)
+                elif (left := self._take_plain(iter(items), value)) is not None:
+                    return chain(left, pairs_of((), value, call))
+        return None
+
+    def _take_plain(self, items: Iterator[Any], value: Any) -> Iterator[Any] | None:
+        """Take keys of a value that may be another one; what is left of them is given as pairs."""
+        keys = self._keys
+        first = list(islice(items, 1))
+        if (
+            first
+            and keys
+            and value is not self._value
+            and not same_value(value, self._value)
+            and not self._count_keys()
+        ):
+            return chain(self._left_keys(), zip(chain(first, items), repeat(value)))
+        if first:
+            self._value = value
+        keys += first
+        while first:
+            keys += islice(items, CHUNK_PAIRS - len(keys))
+            if len(keys) < CHUNK_PAIRS:
+                break
+            if not self._count_keys():
+                return chain(self._left_keys(), zip(items, repeat(value)))
+        return None
+
+    def _count_keys(self) -> bool:
+        try:
+            counted = self._tally.add_keys(self._keys, self._value)
+        except KeyTypeError:
+            self._refuse(self._keys)
+        if counted:
+            self._keys.clear()
+        return counted
+
+    def _left_keys(self) -> list[Any]:
+        left = [(key, self._value) for key in self._keys]
+        self._keys.clear()
+        return left
+
     def end(self) -> list[Any]:
         """Hand on what has been counted, and give the pairs that have not. To be called once."""
-        left = [] if not self._chunk or self._count() else self._left()
+        if self._keys and not self._count_keys():
+            left = self._left_keys()
+        else:
+            left = [] if not self._chunk or self._count() else self._left()
         self._tally.end()
         self.is_open = False
         return left
