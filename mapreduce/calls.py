@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Protocol
 
 from mapreduce.functions import code_of, keyword_names
@@ -105,4 +106,20 @@ def _bind(
             bound[name] = context
         elif name in params:
             bound[name] = params[name]
-    return functools.partial(function, **bound) if bound else function
+    return with_keywords(function, bound) if bound else function
+
+
+def with_keywords(function: Callable[..., Any], bound: Mapping[str, Any]) -> Callable[..., Any]:
+    """The function with these keyword-only arguments given: as defaults of a copy where that can be.
+
+    A call of it costs what a call of the function does: one of a partial object, half a microsecond more.
+    """
+    if not isinstance(function, FunctionType):
+        return functools.partial(function, **bound)
+    code = function.__code__
+    if not bound.keys() <= set(code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]):
+        return functools.partial(function, **bound)  # they are those of a function that it wraps
+    copy = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    copy.__kwdefaults__ = {**(function.__kwdefaults__ or {}), **bound}
+    copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
+    return copy

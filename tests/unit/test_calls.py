@@ -8,11 +8,12 @@ import json
 import operator
 from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from mapreduce.calls import Call, convert_parameters
+from mapreduce.calls import Call, convert_parameters, title_of
 from mapreduce.errors import JobDefinitionError
 from mapreduce.job import Job
 from mapreduce.signatures import read_call
@@ -321,3 +322,28 @@ def test_a_wrapper_is_no_generator_though_it_wraps_one() -> None:
 
     assert read_call(generator, "mapper").is_generator
     assert not read_call(wrapper, "mapper").is_generator
+
+
+def takes_one(line, *, least, ctx=None):
+    """What the bound function is a copy of."""
+    return line, least, ctx
+
+
+def test_bound_arguments_cost_a_call_nothing():
+    """A function gets them as its own defaults, in a copy that has its name and place; the function stays as it is."""
+    call = read_call(takes_one, "mapper")
+    bound = call.bind({"least": 3, "other": 4}, "context")
+    assert isinstance(bound, FunctionType)
+    assert bound("a") == ("a", 3, "context")
+    assert title_of(bound) == title_of(takes_one)
+    assert takes_one.__kwdefaults__ == {"ctx": None}
+
+
+def test_arguments_of_a_wrapped_function_are_bound_by_name():
+    """The wrapper itself has no such parameters, and hands on what it is given."""
+
+    @functools.wraps(takes_one)
+    def wrapper(*arguments, **keywords):
+        return takes_one(*arguments, **keywords)
+
+    assert read_call(wrapper, "mapper").bind({"least": 3}, "context")("a") == ("a", 3, "context")

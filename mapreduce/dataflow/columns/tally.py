@@ -83,11 +83,11 @@ class Tally:
             raise KeyTypeError(str(error)) from error
         if new := len(counts) - known:
             added = list(islice(reversed(counts), new))
-            texts = TEXTS.issuperset(map(type, added))
-            if not texts and not all(map(_is_plain, added)):
+            are_texts = TEXTS.issuperset(map(type, added))
+            if not are_texts and not all(map(_is_plain, added)):
                 self._undo(keys(), added)
                 return False
-            self._bytes += ENTRY_BYTES * new + sum(map(len if texts else _size, added))
+            self._bytes += ENTRY_BYTES * new + sum(map(len if are_texts else _size, added))
         self._held += number
         self.pairs += number
         if self._held >= TRIED_PAIRS and REPEATS * len(counts) > self._held:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Generator, Iterator
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
+from mapreduce.calls import with_keywords
+
 KNOWN = (3, 11)  # the Python whose loops are these instructions; those of another are run as they are
 LOOP = (  # from the iterable on the stack to the end of the loop, two bytes each
     "GET_ITER",
@@ -57,13 +59,13 @@ def twin(function: Callable[..., Any]) -> Callable[..., Generator[Any]] | None:
     if not isinstance(found, FunctionType) or not found.__code__.co_flags & inspect.CO_GENERATOR:
         return None
     code = _lifted(found.__code__)
-    only = found.__code__.co_varnames[found.__code__.co_argcount :][: found.__code__.co_kwonlyargcount]
-    if code is None or not set(keywords) <= set(only):
+    if code is None:
         return None
     made = FunctionType(code, found.__globals__, found.__name__, found.__defaults__, found.__closure__)
-    made.__kwdefaults__ = {**(found.__kwdefaults__ or {}), **keywords}  # cheaper for each call than a partial
+    made.__kwdefaults__ = found.__kwdefaults__
     made.__qualname__ = found.__qualname__
-    return made if method is None else MethodType(made, plain)
+    bound = with_keywords(made, keywords) if keywords else made
+    return bound if method is None else MethodType(bound, plain)
 
 
 def pairs_of(iterable: Any, value: Any, rest: Generator[Any]) -> Iterator[Any]:
