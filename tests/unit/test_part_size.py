@@ -5,9 +5,11 @@ import io
 import json
 import zoneinfo
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,12 +18,13 @@ from mapreduce.config import CONTROL_FRAME_BYTES
 from mapreduce.coordinator import results
 from mapreduce.dataflow.columns.batches import make_batch
 from mapreduce.dataflow.disk import file_checksum
+from mapreduce.dataflow.inputs.codecs import Codec
 from mapreduce.dataflow.manifest import folder as manifest
 from mapreduce.dataflow.manifest.folder import Granted, commit_job, prepare_output, read_manifest, read_output
 from mapreduce.dataflow.outputs import columnar as outputs_columns
 from mapreduce.dataflow.outputs import files as outputs_files
 from mapreduce.dataflow.outputs.column_types import NAME_CHARS
-from mapreduce.dataflow.outputs.files import FILES, TYPES_CHARS, Writing
+from mapreduce.dataflow.outputs.files import FILES, TYPES_CHARS, WRITE_BYTES, ByteFiles, Writing
 from mapreduce.dataflow.outputs.parts import PartWriter
 from mapreduce.dataflow.outputs.read import read_part_records
 from mapreduce.errors import JobDefinitionError, OutputError, UsageError
@@ -350,3 +353,14 @@ def test_the_size_of_a_run(tmp_path):
             size(part_size=wrong)
     with pytest.raises(UsageError, match="part_size= is for output="):
         mapreduce.run(job, tmp_path / "in", part_size=5)
+
+
+def test_what_is_written_at_once_does_not_matter(tmp_path):
+    """Bytes beyond those of one write are all there, in their order, and in the sum."""
+    data = b"".join(b"%d\n" % i for i in range(WRITE_BYTES // 2))
+    assert len(data) > 3 * WRITE_BYTES
+    files = ByteFiles(tmp_path / "part", Codec.NONE, Writing())
+    files.put(data, 1, lambda: np.array([len(data)]))
+    (found,) = files.close()
+    assert (tmp_path / "part").read_bytes() == data
+    assert (found.size, found.checksum) == (len(data), xxhash.xxh3_64_hexdigest(data))

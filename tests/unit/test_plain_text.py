@@ -36,3 +36,14 @@ def test_only_text_is_a_line(value):
     """Anything else is refused by its type."""
     with pytest.raises(ValueTypeError, match="text output cannot write the value"):
         plain_text.encode(batch_of(["a", value]), set())
+
+
+def test_many_lines_are_counted_in_pieces():
+    """Lines that go over the borders of pieces are all there, and one that is broken among them is found."""
+    values = [f"{i} " * 20 for i in range(20_000)]
+    data = plain_text.encode(batch_of(values), set())
+    assert len(data) > 4 * plain_text.COUNTED_BYTES
+    assert data == "".join(f"{value}\n" for value in values).encode()
+    values[15_000] = "two\nlines"
+    with pytest.raises(ValueTypeError, match="cannot write the value 'two"):
+        plain_text.encode(batch_of(values), set())

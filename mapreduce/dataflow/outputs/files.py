@@ -23,6 +23,7 @@ from mapreduce.plan import PartFile, TaskOptions
 from mapreduce.quick_dataclass import dataclass
 
 FEED_BYTES = 256 << 10  # of content, given to a compressor at a time: two blocks of zstd's
+WRITE_BYTES = 1 << 20  # Linux may take five times as long to copy the bytes of one write of several megabytes
 FILES = 1000  # of all parts of an attempt: with their sums of 40 bytes each they fit a control frame
 TYPES_CHARS = 40_000  # of all names of column types of an attempt: with four bytes each they fit one as well
 
@@ -107,7 +108,9 @@ class _File:
             self._file.close()
 
     def _put(self, data: bytes | memoryview) -> None:
-        self._file.write(data)
+        rest = memoryview(data)
+        for start in range(0, len(rest), WRITE_BYTES):
+            self._file.write(rest[start : start + WRITE_BYTES])
         self._sum.update(data)
         self.size += len(data)
 

@@ -6,6 +6,7 @@ other would come back as something else, and is refused.
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from mapreduce.dataflow.columns.batches import Batch, Lane, values_list
@@ -13,6 +14,7 @@ from mapreduce.dataflow.columns.json_text import STR, shown
 from mapreduce.errors import ValueTypeError
 
 OUTPUT = "text"  # as messages call it
+COUNTED_BYTES = 256 << 10  # looked at by one call: what NumPy makes of them stays in the cache
 
 
 def encode(batch: Batch, types: set[str]) -> bytes:
@@ -23,12 +25,19 @@ def encode(batch: Batch, types: set[str]) -> bytes:
     # The bytes come from Polars as they are: of a str Python would make another one, and of that bytes. They are looked
     # at once they lie in a row: values of a merge lie anywhere in memory, and going there takes as long as all else.
     lines: bytes = pl.concat([series, pl.Series([""])]).str.join("\n").cast(pl.Binary).item()
-    if lines.count(b"\n") != len(series) or b"\r" in lines:
+    if _line_ends(lines) != len(series) or b"\r" in lines:
         broken = series.str.contains("\n", literal=True) | series.str.ends_with("\r")
         if broken.any():
             raise _refused(series.filter(broken)[0], "has a line break in it, and a line is a value")
     types.add(STR)
     return lines
+
+
+def _line_ends(lines: bytes) -> int:
+    """How many there are: `bytes.count` goes from one to the next, which takes four times as long in lines of 100."""
+    content = np.frombuffer(lines, dtype=np.uint8)
+    steps = range(0, len(content), COUNTED_BYTES)
+    return sum(int(np.count_nonzero(content[at : at + COUNTED_BYTES] == ord("\n"))) for at in steps)
 
 
 def _no_text(values: list[object]) -> ValueTypeError:

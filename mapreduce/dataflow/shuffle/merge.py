@@ -1,10 +1,10 @@
-"""The reduce side of the shuffle: merges sorted runs as a stream, one block of each run in memory.
+"""The reduce side of the shuffle: merges sorted runs as a stream, some blocks of each run in memory.
 
 Slices of few rows are first put together (`bundles`): then a run is a bundle of neighbours, as large as a block.
 
 Of equal keys, values come in the order of the slices, and within a slice as they lie there: neither the cuts of blocks,
 nor the fan-in, nor the limits change a group or the order of its values. In each round the rows with keys strictly
-below the smallest of the blocks' last keys are put together and sorted, stably; the group equal to that bound is
+below the smallest of the last keys loaded are put together and sorted, stably; the group equal to that bound is
 drained run by run, since sorting what happens to be loaded of it would let block cuts decide the order of its values.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -238,17 +238,18 @@ def _rounds(runs: Sequence[Run], limits: Limits) -> Rounds:
     lanes = _lanes_of(runs)
     readers: list[RunReader] = []
     try:
-        readers.extend(RunReader(read_run(run, lanes), loads_of(run, lanes)) for run in runs)
+        room = limits.merge // (2 * max(len(runs), 1))  # as in `fan_in`: the more is loaded, the fewer rounds there are
+        readers.extend(RunReader(read_run(run, lanes), loads_of(run, lanes), room) for run in runs)
         readers = _unfinished(readers)
         while readers:
             unfinished = [reader.bound() for reader in readers if reader.has_more]
             bound = min(unfinished, key=lambda candidate: candidate.order, default=None)
             for pivot in _pivots(readers, bound, limits.merge // SORTED_SHARE):
-                yield from _handed_over([_sorted([reader.take_below(pivot) for reader in readers])])
+                yield from _handed_over(_sorted(reader.take_below(pivot) for reader in readers))
             if bound is None:
-                yield from _handed_over([_sorted([reader.take_all() for reader in readers])])
+                yield from _handed_over(_sorted(reader.take_all() for reader in readers))
                 return
-            complete = [_sorted([reader.take_below(bound) for reader in readers])]
+            complete = _sorted(reader.take_below(bound) for reader in readers)
             with closing(_drained(readers, bound)) as group:
                 head, is_whole = _head(group, limits.block)
                 if is_whole:
@@ -267,8 +268,9 @@ def _rounds(runs: Sequence[Run], limits: Limits) -> Rounds:
 
 
 def _unfinished(readers: Sequence[RunReader]) -> list[RunReader]:
-    """The readers that have rows left; the others are closed."""
+    """The readers that have rows left, which load more; the others are closed."""
     for reader in readers:
+        reader.fill()
         if reader.is_done:
             reader.close()
     return [reader for reader in readers if not reader.is_done]
@@ -317,11 +319,14 @@ def _chained(head: list[Batch], rest: Iterator[Batch]) -> Generator[Batch]:
     yield from rest
 
 
-def _sorted(pieces: list[Batch]) -> Batch:
-    filled = [piece for piece in pieces if piece.rows()]
-    if len(filled) < 2:
-        return filled[0] if filled else pieces[0]
-    return sort_by_key(concat(filled))
+def _sorted(taken: Iterable[list[Batch]]) -> list[Batch]:
+    """The rows taken from each run, sorted into one batch; none of no rows."""
+    pieces = list(taken)
+    found = list(itertools.chain.from_iterable(pieces))
+    if not found:
+        return []
+    batch = concat(found)
+    return [sort_by_key(batch) if sum(map(bool, pieces)) > 1 else batch]
 
 
 def _flat_columns(head: list[Batch], rest: Iterator[Batch]) -> Generator[pl.Series]:

@@ -64,8 +64,11 @@ def encoded_at(keys: pl.Series, row: int, lane: Lane) -> bytes:
 def rows_within(keys: pl.Series, lane: Lane, low: bytes, high: bytes) -> tuple[int, int]:
     """The first row of a sorted column that is in [low, high), and the row after the last; an empty bound is none."""
     at, rows = partial(encoded_at, keys, lane=lane), range(len(keys))
-    start = bisect_left(rows, low, key=at) if low else 0
-    stop = bisect_left(rows, high, key=at) if high else len(keys)
+    if not rows:
+        return 0, 0
+    # Of a slice's blocks most lie in its range whole: to see that takes a key, to search a dozen.
+    start = bisect_left(rows, low, key=at) if low and at(0) < low else 0
+    stop = bisect_left(rows, high, key=at) if high and at(-1) >= high else len(keys)
     return start, max(start, stop)
 
 

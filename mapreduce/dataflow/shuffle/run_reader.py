@@ -1,11 +1,13 @@
-"""One run in a merge: its current block, and how its rows compare with those of the other runs."""
+"""One run in a merge: its loaded blocks, and how their rows compare with those of the other runs."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from mapreduce.dataflow.columns.batches import (
@@ -69,99 +71,137 @@ class Lanes:
 
 
 class RunReader:
-    """One run being merged: the rows of its current block that are not yet taken.
+    """One run being merged: the rows of its loaded blocks that are not yet taken.
 
     Blocks at the ends of a range of keys may have no rows in it: a run may be done from the start.
     """
 
-    def __init__(self, blocks: Generator[Batch], sizes: list[int]) -> None:
-        """Read these batches, which take so many bytes."""
+    def __init__(self, blocks: Generator[Batch], sizes: list[int], room: int) -> None:
+        """Read these batches, which take so many bytes: as many at a time as take `room` bytes, one at least."""
         self._blocks = blocks
         self._sizes = sizes
         self._left = len(sizes)
-        self._load()
+        self._room = room
+        self._held = 0  # bytes of the loaded blocks: of those whose rows are taken in part, all
+        self._loaded: deque[_Block] = deque()
+        self.fill()
 
     @property
     def has_more(self) -> bool:
-        """Whether blocks are left beyond the current one."""
+        """Whether blocks are left beyond the loaded ones."""
         return self._left > 0
 
     @property
     def is_done(self) -> bool:
         """Whether all rows of the run have been taken."""
-        return self._start == self._batch.rows() and not self._left
+        return not self._loaded and not self._left
+
+    def fill(self) -> None:
+        """Load what there is room for, of a run with rows left at least one of them."""
+        while self._left and (not self._loaded or self._held + self._sizes[-self._left] <= self._room):
+            self._load()
 
     def bound(self) -> Bound:
-        """The last key of the current block."""
-        return self._last
+        """The last key of the loaded blocks, of which there must be some."""
+        return self._loaded[-1].last
 
     def loaded_below(self, bound: Bound | None) -> int:
         """About how many bytes the loaded rows below the bound take; without one, all of them."""
-        rows = self._stop_below(bound) - self._start
-        return rows * self._raw // self._batch.rows()
+        return sum((block.stop_below(bound) - block.start) * block.size // block.batch.rows() for block in self._loaded)
 
     def quantiles(self, bound: Bound | None, parts: int) -> list[Bound]:
         """Keys that cut the loaded rows below the bound into so many parts."""
-        start, stop = self._start, self._stop_below(bound)
-        rows = sorted({start + (stop - start) * part // parts for part in range(1, parts)})
-        return [Bound.of(self._keys, row, self._batch.key_lane) for row in rows]
+        starts = [block.start for block in self._loaded]
+        ends = np.cumsum([block.stop_below(bound) - start for block, start in zip(self._loaded, starts, strict=True)])
+        found = []
+        for row in sorted({int(ends[-1]) * part // parts for part in range(1, parts)}):
+            number = int(np.searchsorted(ends, row, side="right"))
+            block = self._loaded[number]
+            before = int(ends[number - 1]) if number else 0
+            found.append(Bound.of(block.keys, starts[number] + row - before, block.batch.key_lane))
+        return found
 
-    def take_below(self, bound: Bound) -> Batch:
+    def take_below(self, bound: Bound) -> list[Batch]:
         """Take the loaded rows with keys strictly below the bound."""
-        return self._take(self._position(bound, including=False))
+        return list(self._taken(bound, including=False))
 
     def take_equal(self, bound: Bound) -> Iterator[Batch]:
         """Take all rows with the bound as key, from as many blocks as they go on; there must be none below it."""
         while True:
-            piece = self._take(self._position(bound, including=True))
-            if piece.rows():
-                yield piece
-            if self._start < self._batch.rows() or not self._left:
+            yield from self._taken(bound, including=True)
+            if self._loaded or not self._left:
                 return
             self._load()
 
-    def take_all(self) -> Batch:
+    def take_all(self) -> list[Batch]:
         """Take all loaded rows."""
-        return self._take(self._batch.rows())
+        pieces = [block.take(block.batch.rows()) for block in self._loaded]
+        self._loaded.clear()
+        self._held = 0
+        return pieces
 
     def close(self) -> None:
         """Close the file."""
         self._blocks.close()
 
     def _load(self) -> None:
-        """Go on to the next block that has rows; to the last one in any case."""
-        while True:
-            self._batch = next(self._blocks)
-            self._raw = self._sizes[-self._left]
-            self._left -= 1
-            if self._batch.rows() or not self._left:
-                break
-        self._start = 0
+        """Read the next block. One without rows is left out."""
+        batch = next(self._blocks)
+        size = self._sizes[-self._left]
+        self._left -= 1
+        if batch.rows():
+            self._loaded.append(_Block(batch, size))
+            self._held += size
+
+    def _taken(self, bound: Bound, *, including: bool) -> Iterator[Batch]:
+        """Take the loaded rows below the bound, or with `including` up to it: of each block that has some, a batch."""
+        while self._loaded:
+            block = self._loaded[0]
+            piece = block.take(block.position(bound, including=including))
+            is_left = block.start < block.batch.rows()
+            if not is_left:
+                self._loaded.popleft()
+                self._held -= block.size
+            del block
+            if piece.rows():
+                yield piece
+            if is_left:
+                return
+
+
+class _Block:
+    """A loaded block; its rows from `start` on are not taken, and there are some. `size`, in bytes, is that of all."""
+
+    def __init__(self, batch: Batch, size: int) -> None:
+        self.batch = batch
+        self.size = size
+        self.start = 0
+        self.keys = batch.frame["key"]
+        self.last = Bound.of(self.keys, batch.rows() - 1, batch.key_lane)
         self._found: tuple[Bound | None, int] = None, 0  # the bound last looked for, and the first row not below it
-        self._keys = self._batch.frame["key"]
-        if self._batch.rows():  # else the run is done, and its last key is the one before
-            self._last = Bound.of(self._keys, self._batch.rows() - 1, self._batch.key_lane)
 
-    def _stop_below(self, bound: Bound | None) -> int:
-        return self._batch.rows() if bound is None else self._position(bound, including=False)
+    def stop_below(self, bound: Bound | None) -> int:
+        """The first row not below the bound; without one, that after the last."""
+        return self.batch.rows() if bound is None else self.position(bound, including=False)
 
-    def _take(self, stop: int) -> Batch:
-        start, self._start = self._start, stop
-        return slice_of(self._batch, start, stop)
+    def take(self, stop: int) -> Batch:
+        """Take the rows up to this one."""
+        start, self.start = self.start, stop
+        return slice_of(self.batch, start, stop)
 
-    def _position(self, bound: Bound, *, including: bool) -> int:
+    def position(self, bound: Bound, *, including: bool) -> int:
         """The first row above the bound, or with including=False not below it; never before the rows taken."""
-        if self._last.order < bound.order or (including and self._last.order == bound.order):
-            return self._batch.rows()
-        if self._batch.key_lane not in _BY_BYTES:
-            found = int(self._keys.search_sorted(bound.key, side="right" if including else "left"))
-            return max(found, self._start)
-        if including and self._start < self._batch.rows() and self._keys[self._start] > bound.key:
-            return self._start  # most runs have no rows of the bound
+        if self.last.order < bound.order or (including and self.last.order == bound.order):
+            return self.batch.rows()
+        if self.batch.key_lane not in _BY_BYTES:
+            found = int(self.keys.search_sorted(bound.key, side="right" if including else "left"))
+            return max(found, self.start)
+        if self.keys[self.start] > bound.key:
+            return self.start  # most blocks have no rows of a bound to include, and those behind one's own none at all
         if not including and self._found[0] is bound:
-            return max(self._found[1], self._start)
+            return max(self._found[1], self.start)
         bisect: Callable[..., int] = bisect_right if including else bisect_left  # a tenth of the time of Polars' search
-        found = bisect(range(self._batch.rows()), bound.key, lo=self._start, key=self._keys.__getitem__)
+        found = bisect(range(self.batch.rows()), bound.key, lo=self.start, key=self.keys.__getitem__)
         if not including:
             self._found = bound, found
         return found
