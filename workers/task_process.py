@@ -210,9 +210,11 @@ class TaskProcess:
         split = self._split(setup.attempt.task.index)
         if split.pieces:
             reporter.start(split.pieces[0].path, split.pieces[0].start)
+        if split.kept is None and not setup.plan.broadcasts:  # most read files alone, of many a small one
+            reused = take_saved(setup, split, self._saved)
+            return reused if reused is not None else run_map(setup, split)
         fetched = fetch_path(self._folder, setup.attempt)
         fetched_all = fetch_path(self._folder, setup.attempt, broadcast=True)
-        fetches = split.kept is not None or bool(setup.plan.broadcasts)
         if setup.plan.broadcasts:
             joined = self._split(setup.options.steps[0].maps)
             setup.broadcast = joined
@@ -221,9 +223,8 @@ class TaskProcess:
             reused = take_saved(setup, split, self._saved)
             return reused if reused is not None else run_map(setup, split, self._kept_slices(split, fetched))
         finally:
-            if fetches:  # most read files alone: two calls less for each of many small tasks
-                fetched.unlink(missing_ok=True)
-                fetched_all.unlink(missing_ok=True)
+            fetched.unlink(missing_ok=True)
+            fetched_all.unlink(missing_ok=True)
 
     def _kept_slices(self, split: Split, fetched: Path) -> list[Slice]:
         """What a split reads of a kept result."""

@@ -99,7 +99,7 @@ def note_empty(scratch: Path, note: Note) -> None:
     """Note a result without files in a job's scratch folder. Raises OSError."""
     data = plain.pack(note)
     # One write at the end of the file: other processes do the same.
-    file = os.open(scratch / _EMPTY, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = os.open(f"{scratch}/{_EMPTY}", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.write(file, _FRAME.pack(len(data), xxhash.xxh3_64_intdigest(data)) + data)
     finally:

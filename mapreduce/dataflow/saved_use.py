@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import xxhash
 
@@ -25,6 +26,8 @@ from mapreduce.file_names import done_file_name
 from mapreduce.plan import JOB_ID, Done, Split, StepIdentity
 from mapreduce.protocol import plain
 
+PAIR = b"\x92"  # how msgpack begins an array of two
+
 
 def map_key(identity: StepIdentity, index: int, splits: Iterable[Split]) -> str | None:
     """The key of a map task of the first step; `splits` are its own and that of a broadcast input.
@@ -34,12 +37,24 @@ def map_key(identity: StepIdentity, index: int, splits: Iterable[Split]) -> str 
     """
     if not identity.is_known:
         return None
-    found = hashlib.sha256(plain.pack((tuple(sorted(identity.maps.items())), index)))
+    found = _begun(identity).copy()
+    found.update(plain.pack(index))
     for split in splits:
         if split.kept is not None:
             return None
         found.update(plain.pack(split))
     return found.hexdigest()
+
+
+_last_begun: list[tuple[StepIdentity, Any]] = []  # what `_begun` has found last: tasks of a step have the same
+
+
+def _begun(identity: StepIdentity) -> Any:
+    """The hash of what a key begins with, of the array [identity, index]: to be copied, and gone on with."""
+    if not _last_begun or _last_begun[0][0] is not identity:
+        head = PAIR + plain.pack(tuple(sorted(identity.maps.items())))
+        _last_begun[:] = [(identity, hashlib.sha256(head))]
+    return _last_begun[0][1]
 
 
 def key_of(setup: TaskSetup, split: Split | None) -> str | None:
@@ -63,7 +78,8 @@ def note_result(setup: TaskSetup, split: Split | None, done: Done) -> None:
     """
     key = key_of(setup, split)
     if key is not None and not done.bad:
-        _write_note(setup, Note(key, replace(done, reused=False), file_names(setup.attempt, done)))
+        made = replace(done, reused=False) if done.reused else done
+        _write_note(setup, Note(key, made, file_names(setup.attempt, done)))
 
 
 def _write_note(setup: TaskSetup, note: Note) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-import operator
 import types
 import typing
 from collections.abc import Callable
@@ -91,33 +90,49 @@ def _packer(kind: type[Any]) -> Converter:
     if kind is dict:
         return lambda value: {key: to_plain(item) for key, item in value.items()}
     if dataclasses.is_dataclass(kind):
-        names = _field_names(kind)
-        if len(names) < 2:  # attrgetter gives a tuple for two names or more
-            return lambda value: [to_plain(getattr(value, name)) for name in names]
-        return _fields_packer(operator.attrgetter(*names), _defaults(kind))
+        return _fields_packer(kind)
     if issubclass(kind, enum.StrEnum):
         return lambda value: value.value
     msg = f"{kind.__name__} has no plain form"
     raise TypeError(msg)
 
 
-def _fields_packer(fields: Callable[[Any], tuple[Any, ...]], defaults: tuple[Any, ...]) -> Converter:
-    """Make the function that gives a dataclass' fields, without those at the end that are as by default."""
-    most = len(defaults)
+def _fields_packer(kind: Any) -> Converter:
+    """Write the function that gives a dataclass' fields, without those at the end that are as by default.
 
-    def pack_fields(value: Any) -> list[Any]:
-        items = fields(value)
-        end = len(items)
-        first = end - most
-        while end > first and _is_same(items[end - 1], defaults[end - 1 - first]):
-            end -= 1
-        return [item if type(item) in _LEAVES else to_plain(item) for item in items[:end]]
+    In a loop over the fields it takes some three times as long, and every message and entry goes through it.
+    """
+    names, defaults = _field_names(kind), _defaults(kind)
+    known: dict[str, Any] = {"plain": to_plain, "leaves": _LEAVES}
+    lines = ["def pack(value):"]
+    lines += [f" v{number} = value.{name}" for number, name in enumerate(names)]
+    least = len(names) - len(defaults)
+    lines.append(f" end = {len(names)}")
+    for depth, (number, default) in enumerate(reversed(list(enumerate(defaults, least)))):
+        test = _same_test(number, default, known)
+        if test is None:
+            break
+        lines.append(f"{' ' * (depth + 1)}if {test}:")
+        lines.append(f"{' ' * (depth + 2)}end = {number}")
+    made = [f"v{number} if type(v{number}) in leaves else plain(v{number})" for number in range(len(names))]
+    lines.append(f" made = [{', '.join(made[:least])}]")
+    for number in range(least, len(names)):
+        lines += [f" if end == {number}:", "  return made", f" made.append({made[number]})"]
+    lines.append(" return made")
+    exec("\n".join(lines), known)  # noqa: S102 - our own text, of the names of fields
+    pack: Converter = known["pack"]
+    return pack
 
-    return pack_fields
 
-
-def _is_same(item: Any, default: Any) -> bool:
-    return type(item) is type(default) and type(item) in _OMITTED and item == default
+def _same_test(number: int, default: Any, known: dict[str, Any]) -> str | None:
+    """The condition that a field is as by default, as an expression; None where its values have no one form."""
+    if type(default) not in _OMITTED:
+        return None
+    if default is None or type(default) is bool:
+        return f"v{number} is {default}"
+    known[f"t{number}"], known[f"d{number}"] = type(default), default
+    same = f"v{number} == d{number}" if default else f"not v{number}"
+    return f"type(v{number}) is t{number} and {same}"
 
 
 @functools.cache
@@ -168,15 +183,25 @@ def _dataclass(kind: type[Any]) -> Converter:
     converters = [_converter(hints[name]) for name in names]
     most, least = len(converters), len(converters) - len(_defaults(cast("Any", kind)))
 
-    def convert(plain: Any) -> Any:
-        if type(plain) is not list or not least <= len(plain) <= most:
-            raise _refuse(f"{kind.__name__} of {most} fields", plain)
-        try:
-            return kind(*[make(item) for make, item in zip(converters, plain, strict=False)])
-        except WireError as error:
-            msg = f"{kind.__name__}: {error}"
-            raise WireError(msg) from None
-
+    # Written out, as in `_fields_packer`: what is as it should be costs a comparison.
+    known: dict[str, Any] = {"kind": kind, "refuse": _refuse, "WireError": WireError}
+    lines = ["def convert(plain):", f" if type(plain) is not list or not {least} <= len(plain) <= {most}:"]
+    lines += [f"  raise refuse('{kind.__name__} of {most} fields', plain)", " try:", "  end = len(plain)"]
+    for number, (name, make) in enumerate(zip(names, converters, strict=True)):
+        if number >= least:
+            lines += [f"  if end == {number}:", f"   return kind({', '.join(f'v{one}' for one in range(number))})"]
+        lines.append(f"  v{number} = plain[{number}]")
+        known[f"m{number}"] = make
+        if hints[name] in _SCALARS:
+            known[f"t{number}"] = hints[name]
+            lines.append(f"  if type(v{number}) is not t{number}:")
+            lines.append(f"   v{number} = m{number}(v{number})")
+        else:
+            lines.append(f"  v{number} = m{number}(v{number})")
+    lines.append(f"  return kind({', '.join(f'v{one}' for one in range(most))})")
+    lines += [" except WireError as error:", f"  raise WireError(f'{kind.__name__}: {{error}}') from None"]
+    exec("\n".join(lines), known)  # noqa: S102 - our own text, of the names of fields
+    convert: Converter = known["convert"]
     return convert
 
 

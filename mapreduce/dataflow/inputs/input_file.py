@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 from mapreduce.errors import InputChangedError, InputError
@@ -106,6 +105,6 @@ def check_unchanged(piece: Piece, now: os.stat_result) -> None:
 
 def _stat(path: str) -> os.stat_result:
     try:
-        return Path(path).stat()
+        return os.stat(path)  # noqa: PTH116 - as cheap as can be: once for each of many small tasks
     except FileNotFoundError:
         raise InputChangedError(f"the input {path} was removed while it was being read.") from None

@@ -68,7 +68,7 @@ class SortBuffer:
         composite: bool = False,
         points: int = 0,
     ) -> None:
-        self._folder = Path(folder)
+        self._folder = folder if isinstance(folder, Path) else Path(folder)
         self._name = name
         self._partitions = partitions
         self._partitioner = partitioner

@@ -95,8 +95,7 @@ class Emitter:
         self._sink = sink
         self._keep = keep
         self._encodes = keep is encode_value
-        self._name = call.title
-        self._who = in_role(call.function, call.role)
+        self._call = call
         self._fix = _FIXES.get(call.role, _PAIRS)
         self._site = site
         self._most = max(1, min(CHUNK_RECORDS, limits.flush_records))
@@ -106,6 +105,14 @@ class Emitter:
         self._values: list[Any] = []
         self._size = 0
         self.records = 0
+
+    @property
+    def _name(self) -> str:
+        return self._call.title
+
+    @property
+    def _who(self) -> str:
+        return in_role(self._call.function, self._call.role)
 
     def take(self, pairs: Iterator[Any]) -> None:
         """Take all pairs of an iterator. Raises RecordError for what is no pair, and whatever the iterator raises."""
