@@ -177,32 +177,50 @@ def _enum(kind: type[enum.StrEnum]) -> Converter:
     return convert
 
 
-def _dataclass(kind: type[Any]) -> Converter:
-    hints = typing.get_type_hints(kind)
-    names = _field_names(cast("Any", kind))
-    converters = [_converter(hints[name]) for name in names]
-    most, least = len(converters), len(converters) - len(_defaults(cast("Any", kind)))
+class _Reader:
+    """Reads the plain form of one dataclass. What its fields are is found out at once, the function written when used.
 
-    # Written out, as in `_fields_packer`: what is as it should be costs a comparison.
-    known: dict[str, Any] = {"kind": kind, "refuse": _refuse, "WireError": WireError}
-    lines = ["def convert(plain):", f" if type(plain) is not list or not {least} <= len(plain) <= {most}:"]
-    lines += [f"  raise refuse('{kind.__name__} of {most} fields', plain)", " try:", "  end = len(plain)"]
-    for number, (name, make) in enumerate(zip(names, converters, strict=True)):
-        if number >= least:
-            lines += [f"  if end == {number}:", f"   return kind({', '.join(f'v{one}' for one in range(number))})"]
-        lines.append(f"  v{number} = plain[{number}]")
-        known[f"m{number}"] = make
-        if hints[name] in _SCALARS:
-            known[f"t{number}"] = hints[name]
-            lines.append(f"  if type(v{number}) is not t{number}:")
-            lines.append(f"   v{number} = m{number}(v{number})")
-        else:
-            lines.append(f"  v{number} = m{number}(v{number})")
-    lines.append(f"  return kind({', '.join(f'v{one}' for one in range(most))})")
-    lines += [" except WireError as error:", f"  raise WireError(f'{kind.__name__}: {{error}}') from None"]
-    exec("\n".join(lines), known)  # noqa: S102 - our own text, of the names of fields
-    convert: Converter = known["convert"]
-    return convert
+    There are many types of messages, and a process needs few of them.
+    """
+
+    def __init__(self, kind: type[Any]) -> None:
+        self._kind = kind
+        hints = typing.get_type_hints(kind)
+        self._hints = [hints[name] for name in _field_names(cast("Any", kind))]
+        self._converters = [_converter(hint) for hint in self._hints]
+        self._convert: Converter | None = None
+
+    def __call__(self, plain: Any) -> Any:
+        return self.written()(plain)
+
+    def written(self) -> Converter:
+        """The function itself. What is as it should be costs it a comparison, where a loop would take thrice as long."""
+        if self._convert is not None:
+            return self._convert
+        kind, most = self._kind, len(self._hints)
+        least = most - len(_defaults(cast("Any", kind)))
+        known: dict[str, Any] = {"kind": kind, "refuse": _refuse, "WireError": WireError}
+        lines = ["def convert(plain):", f" if type(plain) is not list or not {least} <= len(plain) <= {most}:"]
+        lines += [f"  raise refuse('{kind.__name__} of {most} fields', plain)", " try:", "  end = len(plain)"]
+        for number, (hint, make) in enumerate(zip(self._hints, self._converters, strict=True)):
+            if number >= least:
+                lines += [f"  if end == {number}:", f"   return kind({_numbered(number)})"]
+            lines.append(f"  v{number} = plain[{number}]")
+            known[f"m{number}"] = make.written() if isinstance(make, _Reader) else make
+            if hint in _SCALARS:
+                known[f"t{number}"] = hint
+                lines.append(f"  if type(v{number}) is not t{number}:")
+            lines.append(f"{'   ' if hint in _SCALARS else '  '}v{number} = m{number}(v{number})")
+        lines.append(f"  return kind({_numbered(most)})")
+        lines += [" except WireError as error:", f"  raise WireError(f'{kind.__name__}: {{error}}') from None"]
+        exec("\n".join(lines), known)  # noqa: S102 - our own text, of the names of fields
+        convert: Converter = known["convert"]
+        self._convert = convert
+        return convert
+
+
+def _numbered(count: int) -> str:
+    return ", ".join(f"v{number}" for number in range(count))
 
 
 def _tuple(arguments: tuple[Any, ...]) -> Converter:
@@ -255,6 +273,6 @@ def _converter(annotation: Any) -> Converter:
     if isinstance(annotation, type) and issubclass(annotation, enum.StrEnum):
         return _enum(annotation)
     if dataclasses.is_dataclass(annotation):
-        return _dataclass(cast("type[Any]", annotation))
+        return _Reader(cast("type[Any]", annotation))
     msg = f"no plain form for {annotation!r}"
     raise TypeError(msg)
