@@ -10,9 +10,11 @@ wait for it.
 import argparse
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -48,6 +50,28 @@ def running(folder, name, *options):
             process.terminate()
 
 
+@contextlib.contextmanager
+def ending_with(process, log):
+    """End the program, with what this process has said, if it ends before the block does: a client would ask for ever."""
+    over, found = threading.Event(), []
+
+    def watch():
+        process.wait()
+        if not over.is_set():
+            found.append(f"run_job.py: {process.args[4]} has ended: {log.read_text(errors='replace')}")
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if found:
+            sys.exit(found[0])
+        raise
+    finally:
+        over.set()
+
+
 def awaited(process, log, ask):
     """The first answer that is not empty. Ends the program if the process ends, or READY_S have passed."""
     until = time.monotonic() + READY_S
@@ -79,7 +103,7 @@ def cluster(folder, slots):
         with running(place, "coordinator", *listen) as (process, log):
             address = awaited(process, log, lambda: address_in(log))
             work = ("--coordinator", address, "--slots", slots, "--scratch", place / "scratch")
-            with running(place, "worker", *work) as (worker, worker_log):
+            with ending_with(process, log), running(place, "worker", *work) as (worker, worker_log):
                 awaited(worker, worker_log, lambda: has_worker(address))
                 yield address
 

@@ -21,6 +21,8 @@ LOG_CUT = "\n... (more output left out: {} KiB of an attempt are kept)\n"
 class Running:
     """An attempt under way, and what is known of it. `process` is 0 while it waits for a slot.
 
+    `again`: a process that had it is gone, and may have left files. `cancelled`: it is to stop, and has not yet.
+
     `log` is output not yet sent, and `log_room` how many bytes more may come.
     `hunt` is set where it runs with care: for the records that kill its processes.
     """
@@ -29,6 +31,8 @@ class Running:
     process: int
     previous: tuple[dict[str, int], ...] = ()
     hunt: Hunt | None = None
+    again: bool = False
+    cancelled: bool = False
     records: int = 0
     bytes_read: int = 0
     path: str | None = None
@@ -37,10 +41,15 @@ class Running:
     log: list[str] = field(default_factory=list)
     log_room: int = LOG_BYTES_PER_ATTEMPT
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it may be one of several that a process is handed."""
+        return self.hunt is None and not self.again
+
     def order(self) -> Run:
         """What its process is told."""
         if self.hunt is None:
-            return Run(self.attempt, self.previous)
+            return Run(self.attempt, self.previous, again=self.again)
         hunt = self.hunt
         return Run(
             self.attempt,
@@ -48,7 +57,7 @@ class Running:
             careful=True,
             skip=dict(hunt.skip),
             alone=tuple(sorted(hunt.alone)),
-            again=hunt.again,
+            again=hunt.again or self.again,
         )
 
     def died(self, how: str, mark: Mark | None) -> bool:

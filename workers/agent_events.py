@@ -48,6 +48,23 @@ class ProcessSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessAt:
+    """A task process has come to the attempt with this turn (see RunEach), 0 where it has begun none in turns."""
+
+    process: int
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """The turns of a process from `first` on are taken back (0: none was left), and it is at work on that of `at`."""
+
+    process: int
+    first: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessPrinted:
     """A task process, or what it started, wrote this to stdout or stderr."""
 
@@ -107,6 +124,8 @@ Event = (
     | LineBlocked
     | LineOpen
     | ProcessSaid
+    | ProcessAt
+    | TakenBack
     | ProcessPrinted
     | ProcessEnded
     | BlobStored
@@ -146,6 +165,13 @@ class Tell:
 
     process: int
     message: ToTask
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBack:
+    """Take back the turns that a process has not begun; TakenBack follows at once."""
+
+    process: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +229,16 @@ class Exit:
     reason: str
 
 
-Effect = Send | StartProcess | KillProcess | Tell | StorePiece | DeleteAttempt | DeleteJob | DeleteShared | Note | Exit
+Effect = (
+    Send
+    | StartProcess
+    | KillProcess
+    | Tell
+    | TakeBack
+    | StorePiece
+    | DeleteAttempt
+    | DeleteJob
+    | DeleteShared
+    | Note
+    | Exit
+)

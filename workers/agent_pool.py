@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import field
 
 from mapreduce.config import STDERR_TAIL_LINES
@@ -68,6 +69,9 @@ class OutputTail:
 class TaskProcess:
     """One task process. `told` is the version of its job's sources that it knows; `drop` is deleted after its end.
 
+    `attempt` is the first that it was handed and has not told the outcome of, `behind` are the others; their turns are
+    numbered, none twice: that of `attempt` is `turn`, and `last` the last one. `at` is the turn that it was seen at
+    last, and `since_s` when it was handed them, or told of the last. `left` are those that it had when it was killed.
     `stopped` is the attempt that ran in it when it was killed at the coordinator's wish. `load` is what it was last
     told to serve; `job` is "" before that, and again once a job is over whose processes stay `warm`. `idle_s` is since
     when it has been kept so.
@@ -80,11 +84,48 @@ class TaskProcess:
     idle_s: float | None = None
     role: Role = Role.IDLE
     attempt: AttemptId | None = None
+    behind: deque[AttemptId] = field(default_factory=deque)
+    left: list[AttemptId] = field(default_factory=list)
+    turn: int = 0
+    last: int = 0
+    at: int = 0
+    since_s: float = 0.0
     told: int = 0
     drop: AttemptId | None = None
     stopped: AttemptId | None = None
     used: bool = False
     tail: OutputTail = field(default_factory=OutputTail)
+
+    def hand(self, attempts: Sequence[AttemptId], now_s: float) -> None:
+        """It is to run these, one after the other."""
+        self.attempt, self.since_s = attempts[0], now_s
+        self.behind = deque(attempts[1:])
+        self.turn = self.last + 1
+        self.last += len(attempts)
+
+    @property
+    def handed(self) -> list[AttemptId]:
+        """All that it has to run."""
+        return [] if self.attempt is None else [self.attempt, *self.behind]
+
+    @property
+    def at_hand(self) -> AttemptId | None:
+        """What it is at work on, as far as it was seen."""
+        place = self.at - self.turn
+        return self.behind[place - 1] if 0 < place <= len(self.behind) else self.attempt
+
+    def finish(self) -> None:
+        """The first of its attempts is over."""
+        self.attempt = self.behind.popleft() if self.behind else None
+        self.turn += 1
+
+    def take_back(self, first: int) -> list[AttemptId]:
+        """It has not begun those with turns from `first` on, and will not: give them."""
+        handed = self.handed
+        begun, back = handed[: max(0, first - self.turn)], handed[max(0, first - self.turn) :]
+        self.attempt = begun[0] if begun else None
+        self.behind = deque(begun[1:])
+        return back
 
 
 class Pool:
@@ -100,6 +141,15 @@ class Pool:
     def get(self, number: int) -> TaskProcess | None:
         """That process, unless it is gone."""
         return self._processes.get(number)
+
+    @property
+    def slots(self) -> int:
+        """How many attempts run at a time."""
+        return self._slots
+
+    def holding_up(self, since_s: float) -> list[int]:
+        """The processes that were handed several attempts, and have told of none since then."""
+        return [p.number for p in self._processes.values() if p.behind and p.since_s <= since_s]
 
     @property
     def has_slot(self) -> bool:
@@ -188,13 +238,16 @@ class Pool:
         """The process has done its work well and may do more."""
         process.role = Role.IDLE
         process.attempt = None
+        process.behind.clear()
         return self.trim()
 
     def kill(self, process: TaskProcess, drop: AttemptId | None = None) -> list[Effect]:
         """Kill a process, and have what `drop` made deleted after its end."""
         if drop is not None:
             process.drop = drop
+        process.left += [attempt for attempt in process.handed if attempt not in {drop, process.stopped}]
         process.attempt = None
+        process.behind.clear()
         if process.role is Role.DYING:
             return []
         process.role = Role.DYING

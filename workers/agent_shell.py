@@ -40,6 +40,7 @@ from workers.agent_events import (
     StartProcess,
     StopAsked,
     StorePiece,
+    TakeBack,
     Tell,
     Tick,
 )
@@ -122,6 +123,7 @@ class AgentShell:
             StartProcess: lambda effect: processes.start(effect.process),
             KillProcess: lambda effect: processes.kill(effect.process),
             Tell: lambda effect: processes.tell(effect.process, effect.message),
+            TakeBack: lambda effect: self._events.extendleft(processes.take_back(effect.process)),
             StorePiece: disk.store,
             DeleteAttempt: disk.delete_attempt,
             DeleteJob: disk.delete_job,

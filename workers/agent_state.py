@@ -7,13 +7,11 @@ while there is no session; a new session is told all that is held.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from mapreduce.config import TICK_S
-from mapreduce.errors import WireError
 from mapreduce.plan import JOB_ID, AttemptId, Failure, FailureKind
 from mapreduce.protocol.messages import (
     AttemptDone,
@@ -25,7 +23,6 @@ from mapreduce.protocol.messages import (
     Granted,
     Heartbeat,
     Leave,
-    LogLines,
     NoBlob,
     PrepareJob,
     Progress,
@@ -34,7 +31,7 @@ from mapreduce.protocol.messages import (
     Results,
     RunAttempt,
 )
-from workers.agent_attempts import EndingJob, Outcome, Running, death, inventories, signed
+from workers.agent_attempts import EndingJob, Running, death, inventories
 from workers.agent_events import (
     BlobBroken,
     BlobStored,
@@ -47,15 +44,20 @@ from workers.agent_events import (
     LineOpen,
     Note,
     OutputLeft,
+    ProcessAt,
     ProcessEnded,
     ProcessPrinted,
     ProcessSaid,
     Received,
     StopAsked,
+    TakeBack,
+    TakenBack,
     Tell,
     Tick,
 )
-from workers.agent_jobs import HeldJob, Stage
+from workers.agent_jobs import Stage
+from workers.agent_line import BEHIND_S, Line
+from workers.agent_outcomes import Outcomes
 from workers.agent_pool import Pool, Role, TaskProcess
 from workers.agent_prepare import Preparation
 from workers.agent_session import Session, SessionBegun
@@ -66,8 +68,10 @@ from workers.task_messages import (
     Doing,
     JobProbed,
     OutputCleaned,
+    RunEach,
     TaskDone,
     TaskFailed,
+    TasksDone,
 )
 
 PROGRESS_PER_MESSAGE = 500  # attempts in one Progress: at most 200 bytes each, so that it fits a control frame
@@ -96,10 +100,9 @@ class AgentState:
         self._jobs = self._preparation.jobs
         self._ending: dict[str, EndingJob] = {}
         self._running: dict[AttemptId, Running] = {}
-        self._line: deque[AttemptId] = deque()  # of those running, what waits for a slot; some may be dropped already
-        self._outcomes: dict[AttemptId, Outcome] = {}
-        self._kept: dict[AttemptId, None] = {}  # in the order of their grants
-        self._log_backlog: deque[LogLines] = deque(maxlen=LOG_BACKLOG)
+        self._line = Line(self._running)  # of those running, what waits for a slot
+        self._now_s = float("-inf")
+        self._outcomes = Outcomes(self._session, self._worker)
         self._next_news_s = 0.0
         self._handlers: dict[type[Any], Callable[..., list[Effect]]] = {
             Tick: lambda _event, now_s: self._tick(now_s),
@@ -107,6 +110,8 @@ class AgentState:
             LineBlocked: self._line_blocked,
             LineOpen: lambda _event, now_s: self._session.line_open(now_s),
             ProcessSaid: self._process_said,
+            ProcessAt: self._process_at,
+            TakenBack: self._taken_back,
             ProcessPrinted: self._process_printed,
             ProcessEnded: self._process_ended,
             BlobStored: self._preparation.blob_stored,
@@ -115,12 +120,12 @@ class AgentState:
             StopAsked: self._stop,
             SessionBegun: lambda _message, now_s: self._session_begun(now_s),
             Refused: lambda message, _now_s: [Exit(2, message.reason)],
-            Heartbeat: self._heartbeat,
+            Heartbeat: lambda message, _now_s: self._outcomes.heartbeat(message),
             PrepareJob: self._prepare,
             Results: self._results,
             RunAttempt: self._run,
             CancelAttempt: lambda message, _now_s: self._drop(message.attempt),
-            Granted: self._granted,
+            Granted: lambda message, _now_s: self._outcomes.granted(message.attempt),
             Dropped: lambda message, _now_s: self._drop(message.attempt),
             ForgetJob: self._forget,
             BlobData: self._preparation.blob_data,
@@ -129,6 +134,7 @@ class AgentState:
 
     def handle(self, event: Event, now_s: float) -> list[Effect]:
         """Take an event at the monotonic time `now_s`; give what is to be done, in order."""
+        self._now_s = now_s
         return self._handlers[type(event)](event, now_s)
 
     def start(self) -> list[Effect]:
@@ -144,6 +150,7 @@ class AgentState:
     def _tick(self, now_s: float) -> list[Effect]:
         effects = self._session.tick(now_s)
         effects += self._pool.cool(now_s) + self._pool.fill()
+        effects += [TakeBack(number) for number in self._pool.holding_up(now_s - BEHIND_S)]
         if not self._session.id:
             return effects
         effects += self._preparation.tick(now_s)
@@ -151,7 +158,7 @@ class AgentState:
             self._next_news_s = now_s + TICK_S
             effects += self._progress()
             for running in self._running.values():
-                effects += self._flush_log(running)
+                effects += self._outcomes.flush_log(running)
         return effects
 
     def _received(self, event: Received, now_s: float) -> list[Effect]:
@@ -170,21 +177,11 @@ class AgentState:
     def _session_begun(self, now_s: float) -> list[Effect]:
         effects: list[Effect] = []
         ready = [job.job for job in self._jobs.values() if job.stage is Stage.READY]
-        for inventory in inventories(list(self._running), list(self._outcomes), list(self._kept), ready):
+        held = self._outcomes
+        for inventory in inventories(list(self._running), list(held.waiting), list(held.kept), ready):
             effects += self._session.send(inventory)
         effects += self._preparation.session_begun(now_s)
-        while self._log_backlog:
-            effects += self._session.send(self._log_backlog.popleft())
-        for attempt in list(self._outcomes):
-            effects += self._tell_outcome(attempt)
-        return effects
-
-    def _heartbeat(self, message: Heartbeat, _now_s: float) -> list[Effect]:
-        """A failure is answered by the next heartbeat that has it received; a success by its grant or drop."""
-        for attempt, outcome in list(self._outcomes.items()):
-            if isinstance(outcome.message, AttemptFailed) and 0 < outcome.number <= message.received:
-                del self._outcomes[attempt]
-        return []
+        return effects + held.tell_again()
 
     def _progress(self) -> list[Effect]:
         news = [running for running in self._running.values() if running.news]
@@ -195,15 +192,6 @@ class AgentState:
         for running in news:
             running.news = False
         return effects
-
-    def _flush_log(self, running: Running) -> list[Effect]:
-        if not running.log:
-            return []
-        lines = LogLines(running.attempt, "".join(running.log))
-        running.log.clear()
-        if not self._session.id:
-            self._log_backlog.append(lines)
-        return self._session.send(lines)
 
     def _stop(self, event: StopAsked, _now_s: float) -> list[Effect]:
         return [*self._session.send(Leave(event.reason)), Exit(0, event.reason)]
@@ -218,79 +206,79 @@ class AgentState:
 
     def _run(self, message: RunAttempt, _now_s: float) -> list[Effect]:
         attempt = message.attempt
-        if attempt in self._running or attempt in self._outcomes or attempt in self._kept:
+        if attempt in self._running or attempt in self._outcomes:
             return []
         job = self._jobs.get(attempt.task.job)
         if job is None or job.stage is not Stage.READY:
             failure = Failure(FailureKind.LOST, "the worker was given an attempt of a job that it is not ready for")
-            return self._finish(attempt, AttemptFailed(attempt, self._signed(failure, attempt)))
+            return self._finish(attempt, AttemptFailed(attempt, self._outcomes.signed(failure, attempt)))
         hunt = Hunt(aside=message.puts_aside) if message.careful else None
         self._running[attempt] = Running(attempt, 0, message.previous, hunt)
-        self._line.append(attempt)
+        self._line.add(attempt)
         return self._start_next()
 
     def _start_next(self) -> list[Effect]:
         """Start what waits for a slot, in its order, as far as there are slots."""
         effects: list[Effect] = []
-        while self._line and self._pool.has_slot:
-            running = self._running.get(self._line.popleft())
-            if running is not None:
-                effects += self._start(running, self._jobs[running.attempt.task.job])
+        while self._pool.has_slot and (some := self._line.take(self._pool.slots)):
+            effects += self._start(some)
         return effects
 
-    def _start(self, running: Running, job: HeldJob) -> list[Effect]:
-        """Have a process run an attempt, which has one at a time."""
+    def _start(self, some: Sequence[Running]) -> list[Effect]:
+        """Have a process run an attempt, or several, one after the other."""
+        job = self._jobs[some[0].attempt.task.job]
         process, effects = self._pool.take(job, Role.RUNNING)
-        process.attempt = running.attempt
-        running.process = process.number
-        if job.reads_sources(running.attempt.task):
+        process.hand([running.attempt for running in some], self._now_s)
+        for running in some:
+            running.process = process.number
+        if job.reads_sources(some[0].attempt.task):
             news = job.sources_after(process.told)
             process.told = job.version
             for start in range(0, len(news), SOURCES_PER_MESSAGE):
                 effects.append(Tell(process.number, AddSources(news[start : start + SOURCES_PER_MESSAGE])))
-        return [*effects, Tell(process.number, running.order())]
-
-    def _granted(self, message: Granted, _now_s: float) -> list[Effect]:
-        if self._outcomes.pop(message.attempt, None) is not None:
-            self._kept[message.attempt] = None
-        return []
+        if len(some) == 1:
+            return [*effects, Tell(process.number, some[0].order())]
+        order = RunEach(process.turn, tuple(process.handed), some[0].previous)
+        return [*effects, Tell(process.number, order)]
 
     def _drop(self, attempt: AttemptId) -> list[Effect]:
         """Stop the attempt if it runs, and delete what it made."""
-        running = self._running.pop(attempt, None)
-        if running is not None and not running.process:
-            return self._never_begun(attempt)
-        process = None if running is None else self._pool.get(running.process)
-        if process is not None:
-            process.stopped = attempt
-            return self._pool.kill(process, drop=attempt)  # deleted when it is dead: until then it may write
-        known = self._outcomes.pop(attempt, None) is not None or attempt in self._kept
-        self._kept.pop(attempt, None)
+        running = self._running.get(attempt)
+        if running is not None:
+            return self._stop_attempt(running)
+        known = self._outcomes.drop(attempt)
         return [DeleteAttempt(attempt, self._preparation.output(attempt.task.job))] if known else []
 
-    def _never_begun(self, attempt: AttemptId) -> list[Effect]:
-        """Say that an attempt has stopped which was waiting for a slot."""
-        return self._session.send(AttemptFailed(attempt, self._signed(CANCELLED, attempt)))
+    def _stop_attempt(self, running: Running) -> list[Effect]:
+        """Stop an attempt that waits or runs; it goes when it has stopped."""
+        running.cancelled = True
+        process = self._pool.get(running.process)
+        if process is None:
+            return self._stopped(running)
+        if process.role is Role.DYING:
+            return []
+        # Another of those that it was handed may be at work: it is asked what it has not begun.
+        return [TakeBack(process.number)] if process.behind else self._kill_at_hand(process, running)
+
+    def _kill_at_hand(self, process: TaskProcess, running: Running) -> list[Effect]:
+        del self._running[running.attempt]
+        process.stopped = running.attempt
+        return self._pool.kill(process, drop=running.attempt)  # deleted when it is dead: until then it may write
+
+    def _stopped(self, running: Running) -> list[Effect]:
+        """An attempt that was cancelled is no more, and writes no more: say so."""
+        attempt = running.attempt
+        del self._running[attempt]
+        left: list[Effect] = []
+        if running.again:
+            left.append(DeleteAttempt(attempt, self._preparation.output(attempt.task.job)))
+        return left + self._say_stopped(attempt)
+
+    def _say_stopped(self, attempt: AttemptId) -> list[Effect]:
+        return self._session.send(AttemptFailed(attempt, self._outcomes.signed(CANCELLED, attempt)))
 
     def _finish(self, attempt: AttemptId, message: AttemptDone | AttemptFailed) -> list[Effect]:
-        running = self._running.pop(attempt, None)
-        effects = self._flush_log(running) if running is not None else []
-        self._outcomes[attempt] = Outcome(message)
-        return effects + self._tell_outcome(attempt)
-
-    def _tell_outcome(self, attempt: AttemptId) -> list[Effect]:
-        outcome = self._outcomes[attempt]
-        try:
-            effects = self._session.send(outcome.message)
-        except WireError as error:  # counters, warnings or digests beyond what a frame may hold
-            failure = Failure(FailureKind.FATAL, f"the attempt's outcome cannot be told: {error}")
-            outcome.message = AttemptFailed(attempt, self._signed(failure, attempt))
-            effects = self._session.send(outcome.message)
-        outcome.number = self._session.sent if self._session.id else 0
-        return effects
-
-    def _signed(self, failure: Failure, attempt: AttemptId | None = None) -> Failure:
-        return signed(failure, self._worker, attempt)
+        return self._outcomes.finish(self._running.pop(attempt, None), message)
 
     # --------------------------------------------------------------------------------------- task processes
 
@@ -299,7 +287,7 @@ class AgentState:
         if process is None or process.role is Role.DYING:
             return []
         if isinstance(message, Doing):
-            running = self._running.get(process.attempt) if process.attempt else None
+            running = self._running.get(process.at_hand) if process.at_hand else None
             if running is not None:
                 running.records, running.bytes_read = message.records, message.bytes_read
                 running.path, running.offset, running.news = message.path, message.offset, True
@@ -309,27 +297,94 @@ class AgentState:
         if isinstance(message, OutputCleaned):
             notes: list[Effect] = [Note(message.problem)] if message.problem else []
             return notes + self._pool.kill(process)
+        if isinstance(message, TasksDone):
+            return self._tasks_done(process, message.done, printed=message.printed)
+        if isinstance(message, TaskDone):
+            return self._tasks_done(process, (message,))
         if message.attempt != process.attempt:
             return [Note(f"{message.attempt} was not running in the process that says it is over")]
-        if isinstance(message, TaskDone):
-            running = self._running[message.attempt]
-            if running.hunt is not None and running.hunt.done():
-                return self._pool.release(process) + self._start(running, self._jobs[process.job])
-            effects = self._pool.release(process) + self._start_next()  # first: a process should not wait for us
-            return effects + self._finish(message.attempt, AttemptDone(message.attempt, message.done))
         return self._task_failed(process, message)
 
+    def _tasks_done(self, process: TaskProcess, told: tuple[TaskDone, ...], *, printed: bool = False) -> list[Effect]:
+        begun_s, process.since_s = process.since_s, self._now_s
+        notes: list[Effect] = []
+        done: list[TaskDone] = []
+        for one in told:
+            if one.attempt != process.attempt:
+                notes.append(Note(f"{one.attempt} was not running in the process that says it is over"))
+                continue
+            done.append(one)
+            process.finish()
+        if not done:
+            return notes
+        task, running = done[0].attempt.task, self._running[done[0].attempt]
+        if running.hunt is not None and running.hunt.done() and not running.cancelled:
+            return self._pool.release(process) + self._start([running])
+        self._line.note_pace(task, (self._now_s - begun_s) / len(done))
+        if printed:
+            self._line.go_alone(task.job)
+            self._line.put_back(process.take_back(process.turn))
+        if process.attempt is None:  # first: a process should not wait for us
+            notes += self._pool.release(process) + self._start_next()
+        for one in done:
+            notes += self._done(one)
+        return notes
+
+    def _done(self, one: TaskDone) -> list[Effect]:
+        running = self._running[one.attempt]
+        if running.cancelled:
+            running.again = True  # it has made something
+            return self._stopped(running)
+        return self._finish(one.attempt, AttemptDone(one.attempt, one.done))
+
     def _task_failed(self, process: TaskProcess, message: TaskFailed) -> list[Effect]:
-        failure = self._signed(message.failure, message.attempt)
-        effects = self._finish(message.attempt, AttemptFailed(message.attempt, failure))
-        return effects + self._pool.kill(process, drop=message.attempt) + self._start_next()
+        attempt = message.attempt
+        if self._running[attempt].cancelled:
+            return self._kill_at_hand(process, self._running[attempt])
+        effects = self._finish(attempt, AttemptFailed(attempt, self._outcomes.signed(message.failure, attempt)))
+        return effects + self._pool.kill(process, drop=attempt) + self._start_next()
+
+    def _process_at(self, event: ProcessAt, _now_s: float) -> list[Effect]:
+        process = self._pool.get(event.process)
+        if process is not None:
+            process.at = event.turn
+        return []
+
+    def _taken_back(self, event: TakenBack, _now_s: float) -> list[Effect]:
+        """What a process had not begun waits again, or has stopped."""
+        process = self._pool.get(event.process)
+        if process is None or process.role is not Role.RUNNING:
+            return []
+        process.at = event.at
+        effects = self._wait_again(process.take_back(event.first)) if event.first else []
+        running = self._running.get(process.at_hand) if process.at_hand else None
+        if process.attempt is None:
+            effects += self._pool.release(process)
+        elif running is not None and running.cancelled:  # others that are, and are through, are told soon
+            effects += self._kill_at_hand(process, running)
+        return effects + self._start_next()
+
+    def _wait_again(self, attempts: Sequence[AttemptId]) -> list[Effect]:
+        """Put attempts that have no process any more back into the line, but for those that were to stop."""
+        effects: list[Effect] = []
+        back: list[AttemptId] = []
+        for attempt in attempts:
+            running = self._running.get(attempt)
+            if running is None:  # of a job that is over
+                effects += self._say_stopped(attempt)
+            elif running.cancelled:
+                effects += self._stopped(running)
+            else:
+                back.append(attempt)
+        self._line.put_back(back)
+        return effects
 
     def _process_printed(self, event: ProcessPrinted, _now_s: float) -> list[Effect]:
         process = self._pool.get(event.process)
         if process is not None:
             process.tail.add(event.text)
-            if process.attempt in self._running:
-                self._running[process.attempt].printed(event.text)
+            if process.at_hand in self._running:
+                self._running[process.at_hand].printed(event.text)
         return []
 
     def _process_ended(self, event: ProcessEnded, _now_s: float) -> list[Effect]:
@@ -338,6 +393,8 @@ class AgentState:
             return []
         effects: list[Effect] = []
         attempt = process.drop
+        left = process.left or [one for one in process.handed if one != process.at_hand]
+        process.attempt = process.at_hand
         if process.attempt is not None:
             attempt, died = self._died(process, event)
             effects += died
@@ -346,7 +403,11 @@ class AgentState:
         elif process.role is not Role.DYING:
             effects.append(Note(f"an idle task process ended: {event.how}; {process.tail.text()}"))
         if process.stopped is not None:  # its slot is free only now
-            effects += self._session.send(AttemptFailed(process.stopped, self._signed(CANCELLED, process.stopped)))
+            effects += self._say_stopped(process.stopped)
+        for one in left:  # it may have begun them, or ended them and not told
+            if one in self._running:
+                self._running[one].again = True
+        effects += self._wait_again(left)
         if attempt is not None and process.job not in self._ending:
             effects.append(DeleteAttempt(attempt, self._preparation.output(attempt.task.job)))
         if process.used:
@@ -357,10 +418,13 @@ class AgentState:
         """The process of an attempt is gone. Gives the attempt, unless another process goes on with it."""
         assert process.attempt is not None
         running, tail = self._running[process.attempt], process.tail.text()
-        failure = self._signed(death(running, event, tail), running.attempt)
+        if running.cancelled:
+            running.again = True
+            return None, self._stopped(running)
+        failure = self._outcomes.signed(death(running, event, tail), running.attempt)
         if running.died(event.how, event.mark):
             again: list[Effect] = [Note(f"{running.attempt} starts again: {failure.message}")]
-            return None, again + self._start(running, self._jobs[process.job])
+            return None, again + self._start([running])
         return running.attempt, self._finish(running.attempt, AttemptFailed(running.attempt, failure))
 
     # --------------------------------------------------------------------------------------- jobs' beginning and end
@@ -375,13 +439,14 @@ class AgentState:
         if not JOB_ID.fullmatch(message.job) or message.job in self._ending:
             return []
         job = self._jobs.pop(message.job, None)
+        self._line.forget(message.job)
         self._ending[message.job] = EndingJob(message.clean_output, message.save, message.drop)
         effects: list[Effect] = []
         for attempt in [a for a, one in self._running.items() if a.task.job == message.job and not one.process]:
-            effects += self._never_begun(attempt)
-        for table in (self._running, self._outcomes, self._kept):
-            for attempt in [attempt for attempt in table if attempt.task.job == message.job]:
-                del table[attempt]
+            effects += self._say_stopped(attempt)
+        for attempt in [attempt for attempt in self._running if attempt.task.job == message.job]:
+            del self._running[attempt]
+        self._outcomes.forget(message.job)
         effects += self._pool.leave(message.job, loads=job is not None and job.stage is Stage.READY)
         return effects + self._end_job(message.job) + self._preparation.unshare() + self._start_next()
 

@@ -70,7 +70,7 @@ class ForkServer:
                         life.kill_group(pid)
 
     def _fork(self, process: int) -> None:
-        link, logs, marks = (self._link.fds.pop(0) for _ in range(FDS_PER_FRAME))
+        link, logs, marks, turns = (self._link.fds.pop(0) for _ in range(FDS_PER_FRAME))
         server = os.getpid()
         try:
             pid = os.fork()
@@ -78,14 +78,14 @@ class ForkServer:
             self._link.send(Ended(process, 0, error=f"fork: {error.strerror}"))
         else:
             if pid == 0:
-                self._become_task(server, link, logs, marks)
+                self._become_task(server, link, logs, marks, turns)
             self._children[pid] = process
             self._link.send(Forked(process, pid))
         finally:
-            for fd in (link, logs, marks):
+            for fd in (link, logs, marks, turns):
                 os.close(fd)
 
-    def _become_task(self, server: int, link: int, logs: int, marks: int) -> NoReturn:
+    def _become_task(self, server: int, link: int, logs: int, marks: int, turns: int) -> NoReturn:
         code = 1
         try:
             os.setsid()
@@ -96,7 +96,7 @@ class ForkServer:
                 os.close(fd)
             if not life.LINUX:
                 life.watch_life(self._life_read, group=True)
-            code = run_task_process(link, logs, marks, self._arguments)
+            code = run_task_process(link, logs, marks, turns, self._arguments)
         except SystemExit as leave:
             code = leave.code if isinstance(leave.code, int) else 1
         except BaseException:  # noqa: BLE001 - a defect of ours: shown on the log pipe, the agent reports the death

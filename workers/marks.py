@@ -3,6 +3,7 @@
     byte 0    which of two slots holds the note of the record at hand, and whether it is through; 0 without a note
     slots     ordinal, count, length of the rest; then the rest, msgpack
     place     length (0 without a place); then path and offset of where the attempt began, msgpack
+    turn      number of the attempt that was begun last in turns, 0 without one
 
 A slot is written while the other is the valid one, and becomes valid by one byte: a process may die at any point.
 """
@@ -28,7 +29,8 @@ SLOT_BYTES = 32 << 10  # a path has 4 KiB at most, a key and a record 500 charac
 SLOTS_START = 8
 PLACE_START = SLOTS_START + 2 * SLOT_BYTES
 PLACE_BYTES = 8 << 10  # a path has 4 KiB at most
-SIZE = PLACE_START + PLACE_BYTES
+TURN_START = PLACE_START + PLACE_BYTES
+SIZE = TURN_START + 4
 _HEADER = struct.Struct("<QQI")
 _LENGTH = struct.Struct("<I")
 
@@ -80,6 +82,12 @@ def read_place(fd: int) -> tuple[str, int] | None:
     return (path, offset) if type(path) is str and type(offset) is int else None
 
 
+def read_turn(fd: int) -> int:
+    """The turn of the attempt that was begun last, 0 where none was begun in turns. `fd` is of `shared_memory`."""
+    (turn,) = _LENGTH.unpack(os.pread(fd, _LENGTH.size, TURN_START))
+    return int(turn)
+
+
 class MarkWriter:
     """Notes what an attempt is at work on: its TaskSetup.mark."""
 
@@ -112,6 +120,10 @@ class MarkWriter:
     def begun(self) -> None:
         """Forget where the attempt began: its progress says more."""
         _LENGTH.pack_into(self._memory, PLACE_START, 0)
+
+    def begin_turn(self, turn: int) -> None:
+        """Note whose turn it is."""
+        _LENGTH.pack_into(self._memory, TURN_START, turn)
 
     def clear(self) -> None:
         """Forget what was noted: the attempt is over."""

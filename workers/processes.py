@@ -14,11 +14,12 @@ from dataclasses import field
 from mapreduce.errors import MapReduceError, WireError
 from mapreduce.quick_dataclass import dataclass
 from workers import life
-from workers.agent_events import Event, ProcessEnded, ProcessPrinted, ProcessSaid
-from workers.marks import read_mark, read_place, shared_memory
+from workers.agent_events import Event, ProcessAt, ProcessEnded, ProcessPrinted, ProcessSaid, TakenBack
+from workers.marks import read_mark, read_place, read_turn, shared_memory
 from workers.start import Process, start_fork_server, wait_or_kill
 from workers.task_link import AgentLink
-from workers.task_messages import Doing, Ended, Fork, Forked, FromTask, Kill, ToTask
+from workers.task_messages import Doing, Ended, Fork, Forked, FromTask, Kill, RunEach, ToTask
+from workers.turns import Turns
 
 LOG_READ_BYTES = 64 << 10  # read from one log pipe in one turn: a pipe's capacity on Linux
 LAST_READS = 16  # of a dead process's log pipe: what it and its children wrote may be more than a pipe holds
@@ -39,6 +40,7 @@ class Handle:
     link: AgentLink
     logs: int
     marks: int
+    turns: Turns
     theirs: list[int]
     pid: int = 0
     decoder: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
@@ -62,9 +64,9 @@ class Processes:
         ours, theirs = socket.socketpair()
         logs, log_end = os.pipe()
         os.set_blocking(logs, False)
-        marks = shared_memory()
-        self._handles[process] = Handle(process, AgentLink(ours), logs, marks, [theirs.detach(), log_end])
-        self._link.send(Fork(process), [*self._handles[process].theirs, marks])
+        marks, turns = shared_memory(), Turns()
+        self._handles[process] = Handle(process, AgentLink(ours), logs, marks, turns, [theirs.detach(), log_end])
+        self._link.send(Fork(process), [*self._handles[process].theirs, marks, turns.reading])
 
     def kill(self, process: int) -> None:
         """Have a task process killed, with its group."""
@@ -73,8 +75,19 @@ class Processes:
     def tell(self, process: int, message: ToTask) -> None:
         """Send a message to a task process; lost if it is gone, which is reported anyway."""
         handle = self._handles.get(process)
-        if handle is not None:
-            handle.link.send(message)
+        if handle is None:
+            return
+        if isinstance(message, RunEach):
+            handle.turns.give(range(message.first, message.first + len(message.attempts)))
+        handle.link.send(message)
+
+    def take_back(self, process: int) -> list[Event]:
+        """Take back the turns that a task process has not begun; nothing to say of one that is gone."""
+        handle = self._handles.get(process)
+        if handle is None:
+            return []
+        first = handle.turns.take_back()  # before it is asked where it is: no turn can begin in between
+        return [TakenBack(process, first, read_turn(handle.marks))]
 
     # --------------------------------------------------------------------------------------- polling
 
@@ -120,7 +133,7 @@ class Processes:
             os.close(handle.logs)
             handle.logs = -1
         text = handle.decoder.decode(data, final=not data)
-        return [ProcessPrinted(process, text)] if text else []
+        return [ProcessAt(process, read_turn(handle.marks)), ProcessPrinted(process, text)] if text else []
 
     def read_control(self) -> list[Event]:
         """What the fork server has reported. If it is gone, so are all task processes, and another is started."""
@@ -154,7 +167,8 @@ class Processes:
         if handle is None:
             return []
         place = read_place(handle.marks)
-        events: list[Event] = [] if place is None else [ProcessSaid(process, Doing(0, 0, *place))]
+        events: list[Event] = [ProcessAt(process, read_turn(handle.marks))]
+        events += [] if place is None else [ProcessSaid(process, Doing(0, 0, *place))]
         while handle.link.open:  # to its end: an outcome that was sent before the death counts
             more = self.read_link(process)
             if not more and handle.link.open:
@@ -192,6 +206,7 @@ class Processes:
         handle.link.close()
         self._close_theirs(handle)
         os.close(handle.marks)
+        handle.turns.close()
         if handle.logs >= 0:
             os.close(handle.logs)
 

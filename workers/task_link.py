@@ -18,7 +18,7 @@ from mapreduce.errors import WireError
 from workers.task_messages import FRAME_BYTES, LENGTH, LinkMessage, decode, encode
 
 READ_BYTES = 256 << 10  # read in one turn from one peer, so that none can hold up the others
-FDS_PER_FRAME = 3  # a task process gets its socket, its log pipe and the memory for its marks
+FDS_PER_FRAME = 4  # a task process gets its socket, its log pipe, the memory for its marks and its turns
 
 
 class FrameReader:
@@ -152,14 +152,14 @@ class TaskLink:
 
     def send(self, message: LinkMessage) -> None:
         """Send the whole message. Raises OSError if the agent is gone, WireError if user code closed our socket."""
-        self._only_owner()
+        self.only_owner()
         frame = encode(message)
         with self._lock, _closed_by_user_code():
             self._sock.sendall(frame)
 
     def receive(self) -> LinkMessage | None:
         """Wait for a message; None when the agent is gone. Raises WireError for a frame that is not ours."""
-        self._only_owner()
+        self.only_owner()
         while not self._ready:
             with _closed_by_user_code():
                 data = self._sock.recv(READ_BYTES)
@@ -168,7 +168,7 @@ class TaskLink:
             self._ready.extend(self._reader.feed(data))
         return self._ready.pop(0)
 
-    def _only_owner(self) -> None:
+    def only_owner(self) -> None:
         """End a copy of the process that user code has forked and let come back here: two would speak as one."""
         if os.getpid() != self._owner:
             os._exit(1)

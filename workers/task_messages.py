@@ -114,6 +114,18 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class RunEach:
+    """Run these attempts one after the other, which take a moment each; answer TasksDone, or TaskFailed for the first.
+
+    Their turns are numbered, from `first` on: each begins only if its turn has not been taken back (see `turns`).
+    """
+
+    first: int
+    attempts: tuple[AttemptId, ...]
+    previous: tuple[dict[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CleanOutput:
     """Remove what attempts of an ended job left below its output folder; answer OutputCleaned."""
 
@@ -156,6 +168,14 @@ class TaskDone:
 
 
 @dataclass(frozen=True, slots=True)
+class TasksDone:
+    """Some attempts of a RunEach succeeded, in their order. `printed`: the last wrote something, none follows it."""
+
+    done: tuple[TaskDone, ...]
+    printed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TaskFailed:
     """The attempt failed; the process is not used for another."""
 
@@ -173,8 +193,8 @@ class OutputCleaned:
 
 ToForkServer = Fork | Kill
 FromForkServer = ForkServerReady | Forked | Ended
-ToTask = LoadJob | ProbeJob | AddSources | Run | CleanOutput
-FromTask = JobProbed | Doing | TaskDone | TaskFailed | OutputCleaned
+ToTask = LoadJob | ProbeJob | AddSources | Run | RunEach | CleanOutput
+FromTask = JobProbed | Doing | TaskDone | TasksDone | TaskFailed | OutputCleaned
 LinkMessage = ToForkServer | FromForkServer | ToTask | FromTask
 
 MESSAGE_TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in typing.get_args(LinkMessage)}

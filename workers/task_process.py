@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import fcntl
 import os
 import socket
 import sys
+import termios
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mapreduce.dataflow.inputs.probe import check_probe
@@ -43,21 +45,26 @@ from workers.task_messages import (
     OutputCleaned,
     ProbeJob,
     Run,
+    RunEach,
     TaskDone,
     TaskFailed,
+    TasksDone,
 )
 from workers.task_sources import Sources
+from workers.turns import TurnTaker
 
 # The annotations of our messages are looked up in our modules, which a user's `workers` may replace.
 plain.prepare(*MESSAGE_TYPES.values(), *SHUFFLE_TYPES.values(), Results, Probe, Split)
 
+HOLD_S = 0.01  # that a result waits for those of the attempts behind it: nobody notices
 PROGRESS_S = 0.25  # between reports of progress: people see no more
 
 
-def run_task_process(link: int, logs: int, marks: int, arguments: list[str]) -> int:
+def run_task_process(link: int, logs: int, marks: int, turns: int, arguments: list[str]) -> int:
     """Be a task process in this freshly forked process; give the exit code.
 
-    `marks` is memory that the agent shares (see `marks`); `arguments` are worker id and name.
+    `marks` is memory that the agent shares (see `marks`), `turns` the descriptor of its turns (see `turns`);
+    `arguments` are worker id and name.
     """
     os.dup2(logs, 1)
     os.dup2(logs, 2)
@@ -70,15 +77,17 @@ def run_task_process(link: int, logs: int, marks: int, arguments: list[str]) -> 
     worker, name = arguments
     writer = MarkWriter(marks)
     os.close(marks)
-    return TaskProcess(TaskLink(socket.socket(fileno=link)), writer, worker, name).serve()
+    return TaskProcess(TaskLink(socket.socket(fileno=link)), writer, TurnTaker(turns), worker, name).serve()
 
 
 class TaskProcess:
     """Serves one job, or several with the same code. A job that does not load fails whatever is asked of it."""
 
-    def __init__(self, link: TaskLink, marks: MarkWriter, worker: str, name: str) -> None:
+    def __init__(self, link: TaskLink, marks: MarkWriter, turns: TurnTaker, worker: str, name: str) -> None:
         self._link = link
         self._marks = marks
+        self._turns = turns
+        self._held: list[TaskDone] = []
         self._worker, self._name = worker, name
         self._sources = Sources(worker)
         self._folder = self._saved = Path()
@@ -98,7 +107,9 @@ class TaskProcess:
             elif isinstance(message, AddSources):
                 self._learn(message)
             elif isinstance(message, Run):
-                self._run(message)
+                self._link.send(self._run(message))
+            elif isinstance(message, RunEach):
+                self._run_each(message)
             elif isinstance(message, CleanOutput):
                 self._clean(message)
         return 0
@@ -157,13 +168,41 @@ class TaskProcess:
         splits = map(self._split, range(maps))
         return saved_maps(self._saved, options.resumes, options.identities[0], splits, joined)
 
-    def _run(self, message: Run) -> None:
+    def _run_each(self, message: RunEach) -> None:
+        """Run attempts as far as it is their turn; say several at once that they are done."""
+        since_s = time.monotonic()
+        for turn, attempt in enumerate(message.attempts, message.first):
+            self._link.only_owner()
+            if not self._turns.take(turn):
+                break
+            self._marks.begin_turn(turn)
+            outcome = self._run(Run(attempt, message.previous))
+            if isinstance(outcome, TaskFailed):
+                self._tell_held()
+                self._link.send(outcome)
+                return  # the process is not used any more
+            self._held.append(outcome)
+            if _has_printed():  # what the next would print could not be told from it
+                self._turns.give_up()
+                self._tell_held(printed=True)
+                return
+            if time.monotonic() - since_s > HOLD_S:
+                self._tell_held()
+                since_s = time.monotonic()
+        self._tell_held()
+
+    def _tell_held(self, *, printed: bool = False) -> None:
+        if self._held:
+            self._link.send(TasksDone(tuple(self._held), printed))
+            self._held.clear()
+
+    def _run(self, message: Run) -> TaskDone | TaskFailed:
+        """Run an attempt; give what is to be told of it."""
         attempt = message.attempt
         if self._job is None:
             assert self._problem is not None, "an attempt of a job that was never loaded"
-            self._link.send(TaskFailed(attempt, self._problem))
-            return
-        reporter = Reporter(self._link, self._marks)
+            return TaskFailed(attempt, self._problem)
+        reporter = Reporter(self._link, self._marks, self._tell_held)
         setup = TaskSetup(self._job, attempt, self._folder, message.previous)
         setup.on_progress = lambda records, size: reporter.report(setup, records, size)
         if message.careful:
@@ -177,11 +216,10 @@ class TaskProcess:
             failure = _judge(error, setup)
             self._marks.clear()
             _flush()
-            self._link.send(TaskFailed(attempt, failure))
-        else:
-            self._marks.clear()
-            _flush()
-            self._link.send(TaskDone(attempt, done))
+            return TaskFailed(attempt, failure)
+        self._marks.clear()
+        _flush()
+        return TaskDone(attempt, done)
 
     def _clear(self, setup: TaskSetup) -> None:
         """Delete what another process, which died over it, has left of the attempt."""
@@ -250,9 +288,11 @@ class TaskProcess:
 class Reporter:
     """Reports the progress of one attempt, at most every PROGRESS_S."""
 
-    def __init__(self, link: TaskLink, marks: MarkWriter) -> None:
+    def __init__(self, link: TaskLink, marks: MarkWriter, tell_held: Callable[[], None]) -> None:
+        """`tell_held` tells of the attempts before, which goes first: a report is of the one that is not told."""
         self._link = link
         self._marks = marks
+        self._tell_held = tell_held
         self._next_s = time.monotonic() + PROGRESS_S  # what is over before that needs no report
 
     def start(self, path: str, offset: int) -> None:
@@ -267,6 +307,7 @@ class Reporter:
         self._next_s = now_s + PROGRESS_S
         path, offset = setup.place() or (None, None)
         self._marks.begun()
+        self._tell_held()
         self._link.send(Doing(records, size, path, offset))
 
 
@@ -276,6 +317,14 @@ def _judge(error: BaseException, setup: TaskSetup) -> Failure:
         return failure_of(error, setup)
     except BaseException as second:  # noqa: BLE001 - of the user's code as well, and described in its place
         return failure_of(second, setup)
+
+
+def _has_printed() -> bool:
+    """Whether something lies in the log pipe; also where user code has put something else into its place."""
+    try:
+        return any(any(fcntl.ioctl(fd, termios.FIONREAD, bytes(4))) for fd in (1, 2))
+    except OSError:
+        return True
 
 
 def _flush() -> None:

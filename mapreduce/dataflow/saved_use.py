@@ -43,7 +43,8 @@ def map_key(identity: StepIdentity, index: int, splits: Iterable[Split]) -> str 
         if split.kept is not None:
             return None
         found.update(plain.pack(split))
-    return found.hexdigest()
+    digest: str = found.hexdigest()
+    return digest
 
 
 _last_begun: list[tuple[StepIdentity, Any]] = []  # what `_begun` has found last: tasks of a step have the same

@@ -194,7 +194,7 @@ class _Reader:
         return self.written()(plain)
 
     def written(self) -> Converter:
-        """The function itself. What is as it should be costs it a comparison, where a loop would take thrice as long."""
+        """The function itself. What is as it should be costs it a comparison; a loop would take thrice as long."""
         if self._convert is not None:
             return self._convert
         kind, most = self._kind, len(self._hints)

@@ -4,6 +4,8 @@ Some runs have modelled agents, which check what they are told; others the real 
 processes and disks.
 """
 
+from collections import Counter
+
 import pytest
 from simulated import Simulation
 from simulated_agent import FAULTS_S, Agent, RealAgent
@@ -12,9 +14,12 @@ from mapreduce.coordinator import job_run, kept, revocation, scheduling
 from mapreduce.coordinator.job_run import JobRun
 from mapreduce.protocol.messages import RunAttempt
 from workers import killers
-from workers.agent_pool import Pool
+from workers.agent_events import TakenBack, Tell
+from workers.agent_line import HANDED, Line
+from workers.agent_pool import Pool, TaskProcess
 from workers.agent_state import AgentState
 from workers.killers import Hunt
+from workers.task_messages import RunEach
 
 SCHEDULES = 300
 
@@ -44,10 +49,47 @@ def test_the_same_where_attempts_wait_for_slots(agent_type, monkeypatch):
     run_all(range(SCHEDULES // 3), agent_type)
 
 
+def test_the_same_where_processes_are_handed_several_attempts(monkeypatch):
+    """Attempts that a process is handed at once, and that are taken back or end with it, break no rule either."""
+    hand_several(monkeypatch)
+    found = Counter()
+    handle = AgentState.handle
+
+    def counted(state, event, now_s):
+        effects = handle(state, event, now_s)
+        found.update(type(effect.message) for effect in effects if isinstance(effect, Tell))
+        found["taken back"] += isinstance(event, TakenBack) and event.first > 0
+        return effects
+
+    monkeypatch.setattr(AgentState, "handle", counted)
+    run_all(range(SCHEDULES // 3), RealAgent)
+    assert found[RunEach] > SCHEDULES // 6
+    assert found["taken back"] > SCHEDULES // 30
+
+
+def hand_several(monkeypatch):
+    """Have attempts that take long, as all do here, wait for slots and be handed several at a time."""
+    monkeypatch.setattr(job_run, "AHEAD_S", FAULTS_S)
+    monkeypatch.setattr(Line, "_count", lambda _line, first, _slots: HANDED if first.is_plain else 1)
+
+
 @pytest.mark.parametrize(
     ("owner", "rule", "broken"),
-    [(Pool, "has_slot", True), (AgentState, "_never_begun", lambda *_: [])],
-    ids=["has_slot", "never_begun"],
+    [(AgentState, "_wait_again", lambda *_: []), (TaskProcess, "take_back", lambda *_: [])],
+    ids=["wait_again", "take_back"],
+)
+def test_a_planted_defect_of_handing_is_found(owner, rule, broken, monkeypatch):
+    """Were attempts forgotten that a process has not begun or not told of, or had they two processes, a seed fails."""
+    hand_several(monkeypatch)
+    monkeypatch.setattr(owner, rule, broken)
+    with pytest.raises((AssertionError, KeyError)):
+        run_all(range(SCHEDULES // 3), RealAgent)
+
+
+@pytest.mark.parametrize(
+    ("owner", "rule", "broken"),
+    [(Pool, "has_slot", True), (AgentState, "_say_stopped", lambda *_: [])],
+    ids=["has_slot", "say_stopped"],
 )
 def test_a_planted_defect_of_the_line_is_found(owner, rule, broken, monkeypatch):
     """Were attempts begun without a slot, or those that wait dropped without a word, a seed fails."""

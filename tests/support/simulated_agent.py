@@ -136,13 +136,18 @@ class Agent:
 
 
 class Process:
-    """A task process: what it was told of one job's results, and the attempt that it runs."""
+    """A task process: what it was told of one job's results, and the attempt that it runs.
+
+    `ahead` has the turns and attempts that it has not begun, `held` what is done and not told; `turn` is the last that
+    it has begun, and `in_turns` says that its attempt has one.
+    """
 
     def __init__(self):
         self.job = self.code = ""
         self.sources = {}
         self.attempt = self.order = None
         self.dying = False
+        self.turn, self.ahead, self.held, self.in_turns = 0, [], [], False
 
     def add(self, packed):
         results = plain.unpack(m.Results, packed)
@@ -198,8 +203,38 @@ class RealAgent:
             if isinstance(event, w.ProcessEnded):
                 del self.processes[event.process]
             else:
-                event = w.ProcessSaid(event.process, self.outcome(process, event.message))
-        self.handle(event)
+                event = self.said(event.process, process, self.outcome(process, event.message))
+        if isinstance(event, w.ProcessEnded):
+            self.handle(w.ProcessAt(event.process, process.turn))
+        if event is not None:
+            self.handle(event)
+
+    def said(self, number, process, message):
+        """What a process says of an outcome, if it says it now; then it goes on with what it was handed."""
+        if process.turn == 0 or not process.in_turns or not isinstance(message, t.TaskDone | t.TaskFailed):
+            return w.ProcessSaid(number, message)
+        if isinstance(message, t.TaskFailed):
+            if process.held:
+                self.handle(w.ProcessSaid(number, t.TasksDone(tuple(process.held))))
+            return w.ProcessSaid(number, message)
+        process.held.append(message)
+        printed = self.sim.random.random() < 0.02
+        if printed:
+            self.handle(w.ProcessAt(number, process.turn))
+            self.handle(w.ProcessPrinted(number, "printed"))
+            process.ahead.clear()
+        if not printed and process.ahead:
+            self.begin_next(number, process)
+            if self.sim.random.random() < 0.5:
+                return None
+        told = t.TasksDone(tuple(process.held), printed)
+        process.held.clear()
+        return w.ProcessSaid(number, told)
+
+    def begin_next(self, number, process):
+        """The process begins what comes next of what it was handed."""
+        process.turn, process.order = process.ahead.pop(0)
+        self.run(number, process, process.order.attempt, process.order.previous)
 
     def outcome(self, process, message):
         """Make the result when it is told."""
@@ -217,8 +252,11 @@ class RealAgent:
         return t.TaskDone(attempt, with_bad(process.order, done) if self.sim.killing else done)
 
     def perform(self, effects):
+        taken = []
         for effect in effects:
             match effect:
+                case w.TakeBack(number):
+                    taken.append(number)
                 case w.Send(frame):
                     self.sim.to_coordinator(self.identity, wire.decode(frame))
                 case w.StartProcess(number):
@@ -250,6 +288,12 @@ class RealAgent:
                     self.kept = {attempt for attempt in self.kept if attempt.task.job != job}
                 case w.Exit(code, reason):
                     raise AssertionError(f"the agent stops with {code}: {reason}")
+        for number in taken:
+            if number in self.processes:
+                process = self.processes[number]
+                back = [turn for turn, _ in process.ahead]
+                process.ahead.clear()
+                self.handle(w.TakenBack(number, min(back, default=0), process.turn))
 
     def tell(self, number, process, message):
         match message:
@@ -266,8 +310,13 @@ class RealAgent:
                 assert process.job == job
                 self.later(w.ProcessSaid(number, t.JobProbed(job, "/out", saved=self.saved(job))))
             case t.Run(attempt, previous):
-                process.order = message
+                process.order, process.in_turns = message, False
                 self.run(number, process, attempt, previous)
+            case t.RunEach(first, attempts, previous):
+                assert not process.ahead, "what is handed is told of before more is"
+                process.in_turns = True
+                process.ahead = [(turn, t.Run(attempt, previous)) for turn, attempt in enumerate(attempts, first)]
+                self.begin_next(number, process)
 
     def saved(self, job):
         """What the process finds of the job that this one resumes."""

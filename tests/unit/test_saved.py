@@ -1,5 +1,6 @@
 """What a failed job leaves: its map results are saved, found by their keys, checked, taken again, and swept."""
 
+import hashlib
 import os
 import shutil
 import time
@@ -13,12 +14,13 @@ from mapreduce.coordinator.saved import SavedTasks, numbers_in
 from mapreduce.dataflow import saved
 from mapreduce.dataflow.inputs.split_file import split_at
 from mapreduce.dataflow.saved import SAVED_S, Saved, drop_saved, save_results, size_of, sweep_saved
-from mapreduce.dataflow.saved_use import bitmap, key_of, note_result, saved_maps, take_saved
+from mapreduce.dataflow.saved_use import bitmap, key_of, map_key, note_result, saved_maps, take_saved
 from mapreduce.dataflow.tasks.task import TaskSetup, run_map
 from mapreduce.failed.saved_folder import with_saved
 from mapreduce.file_names import done_file_name
-from mapreduce.plan import AttemptId, Done, Failure, FailureKind, TaskId, TaskKind
+from mapreduce.plan import AttemptId, Done, Failure, FailureKind, Piece, Split, StepIdentity, TaskId, TaskKind
 from mapreduce.planner import plan
+from mapreduce.protocol import plain
 from mapreduce.request import Request
 from mapreduce.travel.loader import LoadedJob
 
@@ -302,3 +304,14 @@ def test_what_is_kept_is_told_in_numbers():
     for maps, words in ((1, "1 of 1 map result is kept"), (6, "1 of 6 map results are kept")):
         told = with_saved(Failure(FailureKind.USER, "no"), "a-job", (1, 2048), maps, "/scratch")
         assert told.notes[-1].startswith(f"  {words} for 7 days (2.0 KB, /scratch):")
+
+
+@given(st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=4), st.integers(0, 1 << 40))
+def test_a_key_is_the_digest_of_identity_number_and_split(maps, index):
+    """What tasks of a step share is hashed once, and the key is that of all in one go."""
+    identity = StepIdentity(maps, {})
+    split = Split((Piece("/in", index, 1, 2, 3),))
+    whole = plain.pack((tuple(sorted(maps.items())), index)) + plain.pack(split)
+    wanted = hashlib.sha256(whole).hexdigest() if identity.is_known else None
+    assert map_key(identity, index, [split]) == wanted
+    assert map_key(identity, index, [split]) == wanted, "the same again"
