@@ -52,7 +52,7 @@ def running(folder, name, *options):
 
 @contextlib.contextmanager
 def ending_with(process, log):
-    """End the program, with what this process has said, if it ends before the block does: a client would ask for ever."""
+    """End the program, with what this process has said, if it ends before the block does: a client would wait on."""
     over, found = threading.Event(), []
 
     def watch():

@@ -12,6 +12,7 @@ from workers.agent_events import Effect
 from workers.agent_session import Session
 
 LOG_BACKLOG = 100  # LogLines kept while there is no session: a session is back within seconds, or nobody reads them
+CANCELLED = Failure(FailureKind.LOST, "the attempt was stopped at the coordinator's wish")
 
 
 class Outcomes:
@@ -92,3 +93,7 @@ class Outcomes:
     def signed(self, failure: Failure, attempt: AttemptId | None = None) -> Failure:
         """The failure with this worker's name."""
         return signed(failure, self._worker, attempt)
+
+    def say_stopped(self, attempt: AttemptId) -> list[Effect]:
+        """Tell the coordinator that an attempt has stopped, as it wished: its slot is free."""
+        return self._session.send(AttemptFailed(attempt, self.signed(CANCELLED, attempt)))

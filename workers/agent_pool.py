@@ -111,8 +111,8 @@ class TaskProcess:
     @property
     def at_hand(self) -> AttemptId | None:
         """What it is at work on, as far as it was seen."""
-        place = self.at - self.turn
-        return self.behind[place - 1] if 0 < place <= len(self.behind) else self.attempt
+        place = min(self.at - self.turn, len(self.behind))  # it may have come to a turn that was taken back
+        return self.behind[place - 1] if place > 0 else self.attempt
 
     def finish(self) -> None:
         """The first of its attempts is over."""
@@ -146,6 +146,12 @@ class Pool:
     def slots(self) -> int:
         """How many attempts run at a time."""
         return self._slots
+
+    def seen_at(self, number: int, turn: int) -> list[Effect]:
+        """A process has come to this turn."""
+        if number in self._processes:
+            self._processes[number].at = turn
+        return []
 
     def holding_up(self, since_s: float) -> list[int]:
         """The processes that were handed several attempts, and have told of none since then."""

@@ -61,6 +61,7 @@ from workers.agent_outcomes import Outcomes
 from workers.agent_pool import Pool, Role, TaskProcess
 from workers.agent_prepare import Preparation
 from workers.agent_session import Session, SessionBegun
+from workers.agent_stopping import Stopping
 from workers.killers import Hunt
 from workers.task_messages import (
     AddSources,
@@ -76,7 +77,6 @@ from workers.task_messages import (
 
 PROGRESS_PER_MESSAGE = 500  # attempts in one Progress: at most 200 bytes each, so that it fits a control frame
 SOURCES_PER_MESSAGE = 2000  # in one AddSources: a megabyte or so
-CANCELLED = Failure(FailureKind.LOST, "the attempt was stopped at the coordinator's wish")
 LOG_BACKLOG = 100  # LogLines kept while there is no session: a session is back within seconds, or nobody reads them
 
 
@@ -103,6 +103,7 @@ class AgentState:
         self._line = Line(self._running)  # of those running, what waits for a slot
         self._now_s = float("-inf")
         self._outcomes = Outcomes(self._session, self._worker)
+        self._stopping = Stopping(self._running, self._line, self._pool, self._outcomes, self._preparation.output)
         self._next_news_s = 0.0
         self._handlers: dict[type[Any], Callable[..., list[Effect]]] = {
             Tick: lambda _event, now_s: self._tick(now_s),
@@ -110,8 +111,8 @@ class AgentState:
             LineBlocked: self._line_blocked,
             LineOpen: lambda _event, now_s: self._session.line_open(now_s),
             ProcessSaid: self._process_said,
-            ProcessAt: self._process_at,
-            TakenBack: self._taken_back,
+            ProcessAt: lambda event, _now_s: self._pool.seen_at(event.process, event.turn),
+            TakenBack: lambda event, _now_s: self._stopping.taken_back(event) + self._start_next(),
             ProcessPrinted: self._process_printed,
             ProcessEnded: self._process_ended,
             BlobStored: self._preparation.blob_stored,
@@ -245,37 +246,9 @@ class AgentState:
         """Stop the attempt if it runs, and delete what it made."""
         running = self._running.get(attempt)
         if running is not None:
-            return self._stop_attempt(running)
+            return self._stopping.stop(running)
         known = self._outcomes.drop(attempt)
         return [DeleteAttempt(attempt, self._preparation.output(attempt.task.job))] if known else []
-
-    def _stop_attempt(self, running: Running) -> list[Effect]:
-        """Stop an attempt that waits or runs; it goes when it has stopped."""
-        running.cancelled = True
-        process = self._pool.get(running.process)
-        if process is None:
-            return self._stopped(running)
-        if process.role is Role.DYING:
-            return []
-        # Another of those that it was handed may be at work: it is asked what it has not begun.
-        return [TakeBack(process.number)] if process.behind else self._kill_at_hand(process, running)
-
-    def _kill_at_hand(self, process: TaskProcess, running: Running) -> list[Effect]:
-        del self._running[running.attempt]
-        process.stopped = running.attempt
-        return self._pool.kill(process, drop=running.attempt)  # deleted when it is dead: until then it may write
-
-    def _stopped(self, running: Running) -> list[Effect]:
-        """An attempt that was cancelled is no more, and writes no more: say so."""
-        attempt = running.attempt
-        del self._running[attempt]
-        left: list[Effect] = []
-        if running.again:
-            left.append(DeleteAttempt(attempt, self._preparation.output(attempt.task.job)))
-        return left + self._say_stopped(attempt)
-
-    def _say_stopped(self, attempt: AttemptId) -> list[Effect]:
-        return self._session.send(AttemptFailed(attempt, self._outcomes.signed(CANCELLED, attempt)))
 
     def _finish(self, attempt: AttemptId, message: AttemptDone | AttemptFailed) -> list[Effect]:
         return self._outcomes.finish(self._running.pop(attempt, None), message)
@@ -327,57 +300,15 @@ class AgentState:
         if process.attempt is None:  # first: a process should not wait for us
             notes += self._pool.release(process) + self._start_next()
         for one in done:
-            notes += self._done(one)
+            notes += self._stopping.done(one)
         return notes
-
-    def _done(self, one: TaskDone) -> list[Effect]:
-        running = self._running[one.attempt]
-        if running.cancelled:
-            running.again = True  # it has made something
-            return self._stopped(running)
-        return self._finish(one.attempt, AttemptDone(one.attempt, one.done))
 
     def _task_failed(self, process: TaskProcess, message: TaskFailed) -> list[Effect]:
         attempt = message.attempt
         if self._running[attempt].cancelled:
-            return self._kill_at_hand(process, self._running[attempt])
+            return self._stopping.kill_at_hand(process, self._running[attempt])
         effects = self._finish(attempt, AttemptFailed(attempt, self._outcomes.signed(message.failure, attempt)))
         return effects + self._pool.kill(process, drop=attempt) + self._start_next()
-
-    def _process_at(self, event: ProcessAt, _now_s: float) -> list[Effect]:
-        process = self._pool.get(event.process)
-        if process is not None:
-            process.at = event.turn
-        return []
-
-    def _taken_back(self, event: TakenBack, _now_s: float) -> list[Effect]:
-        """What a process had not begun waits again, or has stopped."""
-        process = self._pool.get(event.process)
-        if process is None or process.role is not Role.RUNNING:
-            return []
-        process.at = event.at
-        effects = self._wait_again(process.take_back(event.first)) if event.first else []
-        running = self._running.get(process.at_hand) if process.at_hand else None
-        if process.attempt is None:
-            effects += self._pool.release(process)
-        elif running is not None and running.cancelled:  # others that are, and are through, are told soon
-            effects += self._kill_at_hand(process, running)
-        return effects + self._start_next()
-
-    def _wait_again(self, attempts: Sequence[AttemptId]) -> list[Effect]:
-        """Put attempts that have no process any more back into the line, but for those that were to stop."""
-        effects: list[Effect] = []
-        back: list[AttemptId] = []
-        for attempt in attempts:
-            running = self._running.get(attempt)
-            if running is None:  # of a job that is over
-                effects += self._say_stopped(attempt)
-            elif running.cancelled:
-                effects += self._stopped(running)
-            else:
-                back.append(attempt)
-        self._line.put_back(back)
-        return effects
 
     def _process_printed(self, event: ProcessPrinted, _now_s: float) -> list[Effect]:
         process = self._pool.get(event.process)
@@ -403,11 +334,11 @@ class AgentState:
         elif process.role is not Role.DYING:
             effects.append(Note(f"an idle task process ended: {event.how}; {process.tail.text()}"))
         if process.stopped is not None:  # its slot is free only now
-            effects += self._say_stopped(process.stopped)
+            effects += self._outcomes.say_stopped(process.stopped)
         for one in left:  # it may have begun them, or ended them and not told
             if one in self._running:
                 self._running[one].again = True
-        effects += self._wait_again(left)
+        effects += self._stopping.wait_again(left)
         if attempt is not None and process.job not in self._ending:
             effects.append(DeleteAttempt(attempt, self._preparation.output(attempt.task.job)))
         if process.used:
@@ -420,7 +351,7 @@ class AgentState:
         running, tail = self._running[process.attempt], process.tail.text()
         if running.cancelled:
             running.again = True
-            return None, self._stopped(running)
+            return None, self._stopping.stopped(running)
         failure = self._outcomes.signed(death(running, event, tail), running.attempt)
         if running.died(event.how, event.mark):
             again: list[Effect] = [Note(f"{running.attempt} starts again: {failure.message}")]
@@ -443,7 +374,7 @@ class AgentState:
         self._ending[message.job] = EndingJob(message.clean_output, message.save, message.drop)
         effects: list[Effect] = []
         for attempt in [a for a, one in self._running.items() if a.task.job == message.job and not one.process]:
-            effects += self._say_stopped(attempt)
+            effects += self._outcomes.say_stopped(attempt)
         for attempt in [attempt for attempt in self._running if attempt.task.job == message.job]:
             del self._running[attempt]
         self._outcomes.forget(message.job)

@@ -173,9 +173,9 @@ class TaskProcess:
         since_s = time.monotonic()
         for turn, attempt in enumerate(message.attempts, message.first):
             self._link.only_owner()
+            self._marks.begin_turn(turn)  # first: who sees that it is not taken back must see that it is at hand
             if not self._turns.take(turn):
                 break
-            self._marks.begin_turn(turn)
             outcome = self._run(Run(attempt, message.previous))
             if isinstance(outcome, TaskFailed):
                 self._tell_held()

@@ -16,8 +16,10 @@ from mapreduce.protocol.messages import RunAttempt
 from workers import killers
 from workers.agent_events import TakenBack, Tell
 from workers.agent_line import HANDED, Line
+from workers.agent_outcomes import Outcomes
 from workers.agent_pool import Pool, TaskProcess
 from workers.agent_state import AgentState
+from workers.agent_stopping import Stopping
 from workers.killers import Hunt
 from workers.task_messages import RunEach
 
@@ -75,7 +77,7 @@ def hand_several(monkeypatch):
 
 @pytest.mark.parametrize(
     ("owner", "rule", "broken"),
-    [(AgentState, "_wait_again", lambda *_: []), (TaskProcess, "take_back", lambda *_: [])],
+    [(Stopping, "wait_again", lambda *_: []), (TaskProcess, "take_back", lambda *_: [])],
     ids=["wait_again", "take_back"],
 )
 def test_a_planted_defect_of_handing_is_found(owner, rule, broken, monkeypatch):
@@ -88,7 +90,7 @@ def test_a_planted_defect_of_handing_is_found(owner, rule, broken, monkeypatch):
 
 @pytest.mark.parametrize(
     ("owner", "rule", "broken"),
-    [(Pool, "has_slot", True), (AgentState, "_say_stopped", lambda *_: [])],
+    [(Pool, "has_slot", True), (Outcomes, "say_stopped", lambda *_: [])],
     ids=["has_slot", "say_stopped"],
 )
 def test_a_planted_defect_of_the_line_is_found(owner, rule, broken, monkeypatch):
