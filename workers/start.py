@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from mapreduce.process_end import has_ended
+from mapreduce.process_memory import with_memory
 
 DROPPED_ENV = ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME")  # must not change what our processes import
 TASK_ENV = {
@@ -31,7 +32,7 @@ def start_process(
         [sys.executable, "-P", "-m", module, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=stdout,
-        env=environment,
+        env=with_memory(environment),
         pass_fds=fds,
         start_new_session=True,
     )

@@ -12,6 +12,7 @@ import sys
 
 from mapreduce.errors import UsageError
 from mapreduce.process_end import has_ended
+from mapreduce.process_memory import with_memory
 
 SAFE_ENV_DROPS = ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONSAFEPATH")  # must not change what our processes import
 AGENT_ENV = {"PYTHONHASHSEED": "0"}  # as its task processes need it, which are forks of forks of it
@@ -63,7 +64,7 @@ def start_agent() -> AgentProcess:
             stdin=subprocess.DEVNULL,
             stdout=fds[2],
             stderr=fds[2],
-            env=clean_environment() | AGENT_ENV,
+            env=with_memory(clean_environment() | AGENT_ENV),
             pass_fds=(fds[0],),
             start_new_session=True,
         )

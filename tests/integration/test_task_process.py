@@ -8,6 +8,7 @@ import pytest
 from fake_coordinator import FakeCoordinator, attempt, plan_job, results
 
 from mapreduce.plan import FailureKind
+from mapreduce.process_memory import JEMALLOC, MEMORY_ENV, OF_POLARS, with_memory
 from mapreduce.protocol.messages import AttemptDone, AttemptFailed, RunAttempt
 
 
@@ -85,6 +86,38 @@ def mapper(line):
     assert found["term"]
     assert "" not in found["path"]
     assert str(tmp_path / "elsewhere") not in found["path"]
+
+
+def test_allocators_keep_freed_memory(coordinator, tmp_path, monkeypatch):
+    """Task processes are started with our settings of the allocators, but for those that the user has made."""
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
+    source = f"""
+import json, os
+def mapper(line):
+    print(json.dumps({{name: os.environ[name] for name in {sorted(MEMORY_ENV)}}}))
+    yield line, 1
+"""
+    _, log = run_map(coordinator, tmp_path, source)
+    found = json.loads(log)
+    jemalloc = found.pop(JEMALLOC).removeprefix(f"{OF_POLARS},")  # which Polars has put there itself
+    assert {JEMALLOC: jemalloc, **found} == {**MEMORY_ENV, "MALLOC_TRIM_THRESHOLD_": "1000000"}
+
+
+OURS = MEMORY_ENV[JEMALLOC]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({}, OURS),
+        ({JEMALLOC: OF_POLARS}, OURS),
+        ({JEMALLOC: f"{OF_POLARS},dirty_decay_ms:7"}, f"{OURS},dirty_decay_ms:7"),
+        ({JEMALLOC: "narenas:1"}, f"{OURS},narenas:1"),
+    ],
+)
+def test_what_polars_has_set_in_the_parent_is_no_setting_of_the_user(given, wanted):
+    """Its times would come after ours, and count; the user's do."""
+    assert with_memory(given)[JEMALLOC] == wanted
 
 
 @pytest.mark.parametrize(
