@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -137,11 +138,12 @@ def written_bytes():
 
 
 def waited(child, limit_s):
-    """The exit code of a child, None if the time was up."""
+    """The exit code of a child, None if the time was up. Told at once: `wait` with a limit looks every 50 ms."""
+    ended = os.pidfd_open(child.pid)
     try:
-        return child.wait(limit_s)
-    except subprocess.TimeoutExpired:
-        return None
+        return child.wait() if select.select([ended], [], [], limit_s)[0] else None
+    finally:
+        os.close(ended)
 
 
 def stop(_number, _frame):

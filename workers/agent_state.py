@@ -77,7 +77,6 @@ from workers.task_messages import (
 
 PROGRESS_PER_MESSAGE = 500  # attempts in one Progress: at most 200 bytes each, so that it fits a control frame
 SOURCES_PER_MESSAGE = 2000  # in one AddSources: a megabyte or so
-LOG_BACKLOG = 100  # LogLines kept while there is no session: a session is back within seconds, or nobody reads them
 
 
 class AgentState:

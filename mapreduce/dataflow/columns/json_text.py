@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from mapreduce.dataflow.columns.lane import Lane
 from mapreduce.errors import ValueTypeError
 
 # Names of column types, as they stand in the manifest. A column of type JSON came through changed: bytes, or tuples
@@ -31,6 +32,7 @@ ANY_LEVELS = 1 << 30  # of containers that are no deeper than codecs take them
 SCALAR_NAMES: dict[type, str] = {type(None): NONE, bool: BOOL, int: INT, float: FLOAT}
 CONTAINER_NAMES: dict[type, str] = {list: LIST, tuple: TUPLE, dict: DICT}
 EXACT = frozenset({type(None), bool, int, float, str})  # what JSON brings back exactly
+_SPECIAL = r'["\\\x00-\x1f]'  # what a JSON string must escape
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # two characters, and one to whoever reads their escapes
 
@@ -129,6 +131,33 @@ def float_texts(series: pl.Series) -> pl.Series:
         return texts
     others = pl.Series([encode(value) for value in series.filter(~alike).to_list()], dtype=pl.String)
     return texts.scatter((~alike).arg_true(), others)
+
+
+def column_json(series: pl.Series, lane: Lane) -> pl.Series:
+    """The JSON of every value of a column in a native lane."""
+    return _NATIVE[lane](series)
+
+
+def _strings(series: pl.Series) -> pl.Series:
+    special = series.str.contains(_SPECIAL)
+    texts = _quoted(series)
+    if not special.any():
+        return texts
+    others = pl.Series([encode(value) for value in series.filter(special).to_list()], dtype=pl.String)
+    return texts.scatter(special.arg_true(), others)
+
+
+def _quoted(series: pl.Series) -> pl.Series:
+    return pl.select(pl.concat_str(pl.lit('"'), series, pl.lit('"'))).to_series()
+
+
+_NATIVE: dict[Lane, Callable[[pl.Series], pl.Series]] = {
+    Lane.STR: _strings,
+    Lane.BYTES: lambda series: _quoted(series.bin.encode("base64")),
+    Lane.INT: lambda series: series.cast(pl.String),
+    Lane.FLOAT: float_texts,
+    Lane.BOOL: lambda series: series.cast(pl.String),
+}
 
 
 def plain_container(value: Any, *, key: bool, levels: int = ANY_LEVELS) -> tuple[Any, bool]:

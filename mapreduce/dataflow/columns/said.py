@@ -28,12 +28,15 @@ from mapreduce.dataflow.columns.json_text import (
     long_ints,
     plain_container,
 )
+from mapreduce.dataflow.columns.lane import Lane
 from mapreduce.dataflow.columns.values import VALUE_DEPTH, encode_value
 
 SAID_MARK = b"\xc1J"  # a tag that `values` does not have
 _BODY = len(SAID_MARK) + 1  # where the JSON begins
 _HEADS = {name: SAID_MARK + tag for name, tag in ((LIST, b"l"), (TUPLE, b"t"), (DICT, b"d"), (JSON, b"j"))}
 _NAMES = {head[-1:]: name for name, head in _HEADS.items()}
+SAYABLE = frozenset({Lane.STR, Lane.INT, Lane.FLOAT, Lane.BOOL})  # of whose values JSON brings each back exactly
+NULL = "null"
 _NESTED = ({tuple}, {list})  # types of elements that are looked into in C
 
 
@@ -52,6 +55,13 @@ def said_value(value: Any) -> bytes:
         return _HEADS[name if exact else JSON] + json_escaped(text).encode()
     except UnsayableError:
         return encode_value(value)  # the format refuses it, and says why
+
+
+def said_pairs(left: pl.Series, right: pl.Series) -> pl.Series:
+    """As `said_value` of tuples of two, from the JSON of both of each: of values of the lanes in SAYABLE, and None."""
+    frame = pl.DataFrame([left.alias("left"), right.alias("right")])
+    text = pl.concat_str(pl.lit("["), "left", pl.lit(","), "right", pl.lit("]"))
+    return frame.select(value=pl.lit(_HEADS[TUPLE]) + text.cast(pl.Binary))["value"]
 
 
 def said_column(

@@ -21,9 +21,9 @@ from mapreduce.dataflow.columns.json_text import (
     STR,
     TUPLE,
     UnsayableError,
+    column_json,
     container_text,
     encode,
-    float_texts,
     json_escaped,
     long_ints,
     refusal,
@@ -32,8 +32,6 @@ from mapreduce.dataflow.columns.json_text import (
 from mapreduce.dataflow.columns.said import said_column
 
 OUTPUT = "JSON lines"  # as messages call it
-
-_SPECIAL = r'["\\\x00-\x1f]'  # what a JSON string must escape
 
 Parser = Callable[[Any], Any]
 
@@ -50,7 +48,7 @@ def column_text(series: pl.Series, lane: Lane, *, key: bool) -> tuple[pl.Series,
         return _objects_text(keys_list(series, lane), key=True) if key else said_column(series, _encoded_text)
     if len(series) == 0:
         return pl.Series([], dtype=pl.String), set()
-    return _NATIVE[lane](series), {lane.value}
+    return column_json(series, lane), {lane.value}
 
 
 def _encoded_text(series: pl.Series) -> tuple[pl.Series, set[str]]:
@@ -75,28 +73,6 @@ def lines(columns: list[pl.Series]) -> bytes:
         text = pl.concat_str(pl.lit('{"key":'), "key", pl.lit(',"value":'), "value", pl.lit("}\n"))
     joined: str = frame.select(text.str.join("")).item()
     return joined.encode()
-
-
-def _str_column(series: pl.Series) -> pl.Series:
-    special = series.str.contains(_SPECIAL)
-    texts = _quoted(series)
-    if not special.any():
-        return texts
-    others = pl.Series([encode(value) for value in series.filter(special).to_list()], dtype=pl.String)
-    return texts.scatter(special.arg_true(), others)
-
-
-def _quoted(series: pl.Series) -> pl.Series:
-    return pl.select(pl.concat_str(pl.lit('"'), series, pl.lit('"'))).to_series()
-
-
-_NATIVE: dict[Lane, Callable[[pl.Series], pl.Series]] = {
-    Lane.STR: _str_column,
-    Lane.BYTES: lambda series: _quoted(series.bin.encode("base64")),
-    Lane.INT: lambda series: series.cast(pl.String),
-    Lane.FLOAT: float_texts,
-    Lane.BOOL: lambda series: series.cast(pl.String),
-}
 
 
 def _object_text(value: Any, types: set[str], *, key: bool) -> str:

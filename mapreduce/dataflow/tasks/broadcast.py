@@ -25,11 +25,12 @@ from mapreduce.dataflow.columns.batches import (
     regroup,
     ungroup,
 )
+from mapreduce.dataflow.columns.said import said_value
 from mapreduce.dataflow.columns.segments import Positions
 from mapreduce.dataflow.context import Context
 from mapreduce.dataflow.tasks.cogroup import Side
-from mapreduce.dataflow.tasks.join_task import Coded, Matched, kept, paired, warn_of_strangers
-from mapreduce.dataflow.tasks.sinks import Sink, Written, keys_alone
+from mapreduce.dataflow.tasks.join_task import Coded, Matched, can_be_said, kept, paired, warn_of_strangers
+from mapreduce.dataflow.tasks.sinks import Sink, Written, keeping, keys_alone
 from mapreduce.joins import Join
 from mapreduce.quick_dataclass import dataclass
 
@@ -55,15 +56,27 @@ class Table:
         grouped = regroup(concat([ungroup(batch) for batch in batches])) if batches else None
         if grouped is None or grouped.rows() == 0:
             self._keys, self._lane = key_series([])
-            self.values = Coded.of(pl.Series("value", [], dtype=pl.Binary), Lane.ENCODED)
+            self._values, self._value_lane = pl.Series("value", [], dtype=pl.Binary), Lane.ENCODED
             self._lengths: Positions = np.zeros(0, dtype=np.int64)
         else:
             self._keys, self._lane = grouped.frame["key"], grouped.key_lane
             lists = grouped.frame["value"]
-            self.values = Coded.of(lists.explode(), grouped.value_lane)
+            self._values, self._value_lane = lists.explode(), grouped.value_lane
             self._lengths = lists.list.len().to_numpy().astype(np.int64)
         self._starts = np.cumsum(self._lengths) - self._lengths
         self._rows: dict[Lane, dict[Any, int]] = {}
+        self._coded: dict[bool, Coded] = {}
+
+    def values(self, *, said: bool) -> Coded:
+        """All values, as JSON or encoded."""
+        if said not in self._coded:
+            self._coded[said] = (Coded.said if said else Coded.of)(self._values, self._value_lane)
+        return self._coded[said]
+
+    @property
+    def can_be_said(self) -> bool:
+        """Whether its values can be had as JSON."""
+        return can_be_said(self._values, self._value_lane)
 
     @property
     def lanes(self) -> set[Lane]:
@@ -122,6 +135,7 @@ class BroadcastSink:
         self._how = join.how
         self._context = context
         self._sink = sink
+        self._says = keeping(sink) is said_value
         self._table: Table | None = None
         self._counted = False
         self._emitted = 0
@@ -149,7 +163,9 @@ class BroadcastSink:
             self._emit(kept(self._how, keys, flat.key_lane, Side(places, ones, values, flat.value_lane), lengths))
             return
         matched = Matched(keys, flat.key_lane, places, ones, starts, lengths)
-        for joined in paired(self._how, matched, Coded.of(values, flat.value_lane), self._table.values):
+        said = self._says and self._table.can_be_said and can_be_said(values, flat.value_lane)
+        left = (Coded.said if said else Coded.of)(values, flat.value_lane)
+        for joined in paired(self._how, matched, left, self._table.values(said=said)):
             self._emit(joined)
 
     def add_keys(self, keys: list[Any]) -> None:

@@ -1,8 +1,9 @@
 """Joins over columns: the pairs of each key's left and right values, as positions first and then as whole columns.
 
 Values that are paired are encoded once, and the encoding of a pair is put together from theirs: no Python object is
-made for a row of the result. What is larger than a piece is joined piece by piece; of a key that is a stream, the right
-values are held, up to a bound in memory and beyond it in a file, and the left ones go by once.
+made for a row of the result. For an output that is text it is their JSON, where both are scalars. What is larger than a
+piece is joined piece by piece; of a key that is a stream, the right values are held, up to a bound in memory and beyond
+it in a file, and the left ones go by once.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import numpy as np
 import polars as pl
 
 from mapreduce.dataflow.columns.batches import Batch, Lane, encode_values
+from mapreduce.dataflow.columns.json_text import column_json
+from mapreduce.dataflow.columns.said import NULL, SAYABLE, said_pairs
 from mapreduce.dataflow.columns.segments import Positions
 from mapreduce.dataflow.columns.values import decode_value, encode_value, pack_flat
 from mapreduce.dataflow.context import Context
@@ -34,15 +37,28 @@ BOXED_PAIR = b"\xc1t\x92"  # a tuple of two encodings, where either is no scalar
 NESTED = frozenset(b"tLdsfP")  # tags behind C1 of values that may be deep, or pickled: pairs of these are encoded anew
 
 _SCALAR, _BOXED, _ANEW = 0, 1, 2
+_SAID = 3  # beside its own kind alone
 
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """Values by their encodings, None behind the last, and for each how it goes into the encoding of a pair."""
+    """Values by their encodings, None behind the last, and for each how it goes into the encoding of a pair.
+
+    Those that are said, by their JSON: they go into pairs with others of that kind.
+    """
 
     column: pl.Series
     kinds: np.ndarray[tuple[int], np.dtype[np.uint8]]
     widest: int
+
+    @classmethod
+    def said(cls, values: pl.Series, lane: Lane) -> Coded:
+        """Make JSON of a flat column of values that `can_be_said`."""
+        texts = column_json(values, lane) if values.len() else pl.Series([], dtype=pl.String)
+        column = pl.concat([texts.alias("value"), pl.Series("value", [NULL], dtype=pl.String)])
+        widest = column.str.len_bytes().max()
+        assert isinstance(widest, int)
+        return cls(column, np.full(column.len(), _SAID, dtype=np.uint8), widest)
 
     @classmethod
     def of(cls, values: pl.Series, lane: Lane) -> Coded:
@@ -61,6 +77,11 @@ class Coded:
         return cls(column, kinds, widest)
 
 
+def can_be_said(values: pl.Series, lane: Lane) -> bool:
+    """Whether `Coded.said` takes a column: of no values in any lane."""
+    return lane in SAYABLE or values.len() == 0
+
+
 def _first_bytes() -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
     """What an encoding's first byte says: arrays, maps and our own C1 are no scalars."""
     kinds = np.full(256, _SCALAR, dtype=np.uint8)
@@ -76,7 +97,7 @@ def pair_column(left: Coded, right: Coded, left_rows: Positions, right_rows: Pos
     kinds = np.maximum(left.kinds[left_rows], right.kinds[right_rows])
     made: list[pl.Series] = []
     rows: list[Positions] = []
-    for kind, make in ((_SCALAR, _scalar_pairs), (_BOXED, _boxed_pairs), (_ANEW, _pairs_anew)):
+    for kind, make in _PAIRS.items():
         chosen = np.flatnonzero(kinds == kind)
         if len(chosen):
             made.append(make(left.column.gather(left_rows[chosen]), right.column.gather(right_rows[chosen])))
@@ -101,6 +122,9 @@ def _boxed_pairs(left: pl.Series, right: pl.Series) -> pl.Series:
 def _pairs_anew(left: pl.Series, right: pl.Series) -> pl.Series:
     both = zip(left.to_list(), right.to_list(), strict=True)
     return pl.Series("value", [encode_value((decode_value(a), decode_value(b))) for a, b in both], dtype=pl.Binary)
+
+
+_PAIRS = {_SCALAR: _scalar_pairs, _BOXED: _boxed_pairs, _ANEW: _pairs_anew, _SAID: said_pairs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +188,14 @@ def warn_of_strangers(context: Context, names: Sequence[str], lanes: Sequence[se
 class JoinLoop:
     """Joins groups of two sides; results go to `sink`. `folder` is for the right values of a key, where they are many.
 
-    `records` counts the values read, `emitted` the records made.
+    With `says` the sink takes what `said_value` makes. `records` counts the values read, `emitted` the records made.
     """
 
-    def __init__(self, join: Join, sink: Callable[[Batch], None], limits: Limits, folder: Path) -> None:
+    def __init__(
+        self, join: Join, sink: Callable[[Batch], None], limits: Limits, folder: Path, *, says: bool = False
+    ) -> None:
         self._how = join.how
+        self._says = says
         self._sink = sink
         self._limits = limits
         self._folder = folder
@@ -186,7 +213,9 @@ class JoinLoop:
             self._emit(kept(self._how, groups.keys, groups.key_lane, left, right.lengths))
             return
         matched = Matched(groups.keys, groups.key_lane, left.starts, left.lengths, right.starts, right.lengths)
-        coded = (Coded.of(left.values, left.lane), Coded.of(right.values, right.lane))
+        said = self._says and can_be_said(left.values, left.lane) and can_be_said(right.values, right.lane)
+        code = Coded.said if said else Coded.of
+        coded = (code(left.values, left.lane), code(right.values, right.lane))
         for batch in paired(self._how, matched, *coded):
             self._emit(batch)
 

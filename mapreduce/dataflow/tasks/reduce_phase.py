@@ -12,6 +12,7 @@ from mapreduce.calls import Call
 from mapreduce.dataflow.bad.care import Care
 from mapreduce.dataflow.bad.reduce_loops import CarefulFoldLoop, CarefulFrameLoop, CarefulReduceLoop
 from mapreduce.dataflow.columns.batches import Lane
+from mapreduce.dataflow.columns.said import said_value
 from mapreduce.dataflow.context import Context
 from mapreduce.dataflow.shuffle.block_file import Slice
 from mapreduce.dataflow.shuffle.merge import OneGroup, WholeGroups, merged_batches, merged_chunks
@@ -111,7 +112,8 @@ def _join(setup: TaskSetup, context: Context, join: Join, slices: Sequence[Slice
     warn_of_strangers(context, [source.name for source in setup.plan.inputs], lanes)
     with merge_folder(setup) as folder:
         folder.mkdir()
-        loop = JoinLoop(join, sink.add, setup.options.limits, folder)
+        says = keeping(sink) is said_value
+        loop = JoinLoop(join, sink.add, setup.options.limits, folder, says=says)
         with _side_by_side(setup, sides, folder) as rounds:
             for groups in rounds:
                 loop.run(groups)
