@@ -75,6 +75,31 @@ def lazily_unproven(line):
         yield pair
 
 
+def changing(line):
+    seen = []
+    for word in line.split():
+        yield word, seen
+    seen.append(1)
+    for word in line.split():
+        yield word, seen
+
+
+def changing_by_pair(line):
+    seen = []
+    for word in map(str, line.split()):
+        yield word, seen
+    seen.append(1)
+    for word in map(str, line.split()):
+        yield word, seen
+
+
+def changing_unproven(line):
+    for found in ([], [1]):
+        for word in line.split():
+            pair = word, found
+            yield pair
+
+
 def total(word, counts):
     yield word, sum(counts)
 
@@ -134,6 +159,16 @@ def test_pairs_are_counted(tmp_path, counted, kind):
     assert counted["pairs"] == 640
     assert fast.files == slow.files
     assert fast.outcome.counters == slow.outcome.counters
+
+
+@pytest.mark.parametrize("mapper", [changing, changing_by_pair])
+def test_values_that_change_are_as_they_were_when_they_were_yielded(tmp_path, counted, mapper):
+    """A variable that is given nothing else may hold what the mapper changes between two pairs."""
+    text = "to be or not to be\n" * 100
+    fast = ran(tmp_path, "fast", Job(mapper, reducer=each), text)
+    slow = ran(tmp_path, "slow", Job(changing_unproven, reducer=each), text)
+    assert fast.files == slow.files
+    assert counted["pairs"] == 0
 
 
 @pytest.mark.parametrize(("text", "alike"), [("to be or not to be\n" * 100, 600), ("to be 1\n" + "to be\n" * 9, 0)])

@@ -7,7 +7,7 @@ from itertools import chain, islice, repeat
 from typing import Any, NoReturn
 
 from mapreduce.calls import Call
-from mapreduce.dataflow.columns.tally import Tallied, Tally, same_value
+from mapreduce.dataflow.columns.tally import PLAIN_VALUES, Tallied, Tally, same_value
 from mapreduce.dataflow.context import Site
 from mapreduce.dataflow.tasks.emit import Emitter
 from mapreduce.dataflow.tasks.lifting import PLAIN, pairs_of
@@ -58,7 +58,10 @@ class Tallying:
         """
         chunk = self._chunk
         value = chunk[0][1] if chunk else None
-        for pairs in calls:
+        for call in calls:
+            pairs, is_fixed = self._opened(call)
+            if not is_fixed:
+                return pairs
             while True:
                 before = len(chunk)
                 chunk += islice(pairs, CHUNK_PAIRS - before)
@@ -78,6 +81,15 @@ class Tallying:
                     return chain(self._left(), pairs)
         return None
 
+    def _opened(self, call: Iterator[Any]) -> tuple[Iterator[Any], bool]:
+        """The pairs of a call, and whether nobody can change their value: else it is settled before it goes on."""
+        if self.across_calls:
+            return call, True
+        opening = next(call, None)
+        if opening is None:
+            return iter(()), True
+        return chain((opening,), call), type(opening[1]) in PLAIN_VALUES
+
     def take_lifted(self, calls: Iterable[Generator[Any]]) -> Iterator[Any] | None:
         """Take the pairs of each call of the twin, as `take` does; the rest of a call is given as pairs."""
         keys = self._keys
@@ -91,6 +103,8 @@ class Tallying:
                         if not self._count_keys():
                             return chain(self._left_keys(), zip(rest, repeat(value)), pairs_of((), value, call))
                         keys += rest
+                elif type(value) not in PLAIN_VALUES:  # as in `take`
+                    return pairs_of(items, value, call)
                 elif type(items) not in PLAIN:
                     self.lifts = False
                     self._chunk = self._left_keys()
