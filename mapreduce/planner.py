@@ -44,7 +44,8 @@ from mapreduce.travel.side_files import pack_files
 from mapreduce.urls import is_url, whole_place
 
 MAX_PRIORITY = 1_000_000  # fits a message, and leaves room between any two
-MAX_NAME_CHARS = 40  # of a job's name inside its id: ids are typed and lie in file names
+MAX_NAME_CHARS = 39  # of a job's name inside its id: ids are typed and lie in file names, and have 64 at most
+ID_CHANCE_BYTES = 4  # so that jobs of one name that begin in the same second have ids of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def plan(
     if type(request.priority) is not int or abs(request.priority) > MAX_PRIORITY:
         raise UsageError(f"a priority is a whole number up to {MAX_PRIORITY:,}, not {request.priority!r}")
     inputs = cut_inputs(job, request)
-    job_id = new_job_id(job.name, datetime.now(UTC), secrets.token_hex(2))
+    job_id = new_job_id(job.name, datetime.now(UTC), secrets.token_hex(ID_CHANCE_BYTES))
     options = _options(job, request, inputs, job_id)
     code = build_package(loaded)
     travelling = pack_files(request.files)

@@ -40,8 +40,11 @@ SHOWN_CHARS = 100  # of an id that is none, in an answer
 
 
 def submit(core: Core, spec: JobSpec, missing_blobs: tuple[str, ...]) -> Accepted | NeedBlobs | Rejected:
-    """Take a job on, and give the answer. The same id again is the same job."""
-    if spec.job in core.durable.jobs:
+    """Take a job on, and give the answer. The same job again, from a client that has not heard, is taken on once."""
+    known = core.durable.jobs.get(spec.job)
+    if known is not None and known.spec != spec:
+        return Rejected(f"another job has the id {spec.job}: run it again")
+    if known is not None:
         return Accepted(spec.job)
     problem = _problem(spec) or kept.problem(core, spec)
     holder = core.durable.outputs.get(output_key(spec.output))

@@ -1,5 +1,6 @@
 """Talks to the coordinator's core as agents and a client would, for tests of its rules."""
 
+from mapreduce.coordinator.entries import decode_entry, encode_entry
 from mapreduce.coordinator.events import Received, Tick
 from mapreduce.coordinator.state_machine import Coordinator
 from mapreduce.plan import Done, JobSpec, PartInfo, StepShape, TaskKind
@@ -56,7 +57,8 @@ class Driver:
     def restart(self):
         """The coordinator dies, and another goes on with its journal; no worker has come back yet."""
         epoch = self.core.core.epoch + 1
-        self.core = Coordinator.recover(epoch, VERSIONS, self.now, snapshot=None, entries=self.entries)
+        entries = [decode_entry(encode_entry(entry)) for entry in self.entries]
+        self.core = Coordinator.recover(epoch, VERSIONS, self.now, snapshot=None, entries=entries)
 
     def ask(self, message):
         self.put("client", Envelope("", 1, message))

@@ -175,6 +175,18 @@ def test_an_output_folder_is_for_one_job_at_a_time(driver):
     driver.submit(spec("k", output="/out/x"))
 
 
+def test_a_job_is_taken_on_once_and_another_with_its_id_is_refused(driver):
+    """A client that has not heard asks again, also of a coordinator that began anew; a stranger is never told yes."""
+    driver.submit(spec("j", output="/out/x", resumes=("before",)))
+    journalled = list(driver.entries)
+    assert driver.ask(m.Submit(spec("j", output="/out/x", resumes=("before",)))) == m.Accepted("j")
+    assert "another job has the id j" in driver.ask(m.Submit(spec("j", output="/out/y"))).reason
+    assert driver.entries == journalled
+    driver.restart()
+    assert driver.ask(m.Submit(spec("j", output="/out/x", resumes=("before",)))) == m.Accepted("j")
+    assert isinstance(driver.ask(m.Submit(spec("j", output="/out/y"))), m.Rejected)
+
+
 def test_missing_blobs_are_asked_for_once_the_job_is_acceptable(driver):
     """A known job is accepted whatever is missing; a new one names what it needs."""
     missing = Received(b"client", Envelope("", 1, m.Submit(spec("j"))), ("a" * 64,))
