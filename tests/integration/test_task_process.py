@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from fake_coordinator import FakeCoordinator, attempt, plan_job, results
 
 from mapreduce.plan import FailureKind
-from mapreduce.process_memory import JEMALLOC, MEMORY_ENV, OF_POLARS, with_memory
+from mapreduce.process_memory import GLIBC, JEMALLOC, MEMORY_ENV, OF_POLARS, with_memory
 from mapreduce.protocol.messages import AttemptDone, AttemptFailed, RunAttempt
 
 
@@ -104,6 +105,7 @@ def mapper(line):
 
 
 OURS = MEMORY_ENV[JEMALLOC]
+THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 @pytest.mark.parametrize(
@@ -118,6 +120,35 @@ OURS = MEMORY_ENV[JEMALLOC]
 def test_what_polars_has_set_in_the_parent_is_no_setting_of_the_user(given, wanted):
     """Its times would come after ours, and count; the user's do."""
     assert with_memory(given)[JEMALLOC] == wanted
+
+
+def test_the_users_tunables_come_after_ours():
+    """Of two settings of the same tunable the later one counts."""
+    assert with_memory({})[GLIBC] == MEMORY_ENV[GLIBC]
+    assert with_memory({GLIBC: "glibc.malloc.check=1"})[GLIBC] == f"{MEMORY_ENV[GLIBC]}:glibc.malloc.check=1"
+
+
+@pytest.mark.skipif(
+    not THP.is_file() or "[madvise]" not in THP.read_text(), reason="nobody is asked for huge pages here"
+)
+def test_a_task_has_huge_pages(coordinator, tmp_path):
+    """The allocators ask for them, and a task's large columns and tables lie in them."""
+    source = """
+import polars
+kept = []
+def mapper(line):
+    kept.append(polars.Series([1]).new_from_index(0, 8 << 20))
+    kept.append(bytearray(24 << 20))
+    regions = open("/proc/self/smaps").read().split("VmFlags: ")
+    asked = [region for region, after in zip(regions, regions[1:]) if " hg" in after.splitlines()[0]]
+    sizes = [int(line.split()[1]) for region in asked for line in region.splitlines() if line.startswith("Size:")]
+    print(sum(sizes), any("[heap]" in region for region in asked))
+    yield line, 1
+"""
+    _, log = run_map(coordinator, tmp_path, source)
+    kilobytes, heap = log.split()[:2]
+    assert int(kilobytes) > 64 << 10
+    assert heap == "True"
 
 
 @pytest.mark.parametrize(
