@@ -4,15 +4,18 @@ import sys
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from inline_run import Run
+from putting_aside import run_quickly
 
 from mapreduce import Count, Job, JsonLines, Max, Sum
 from mapreduce.dataflow.columns.tally import Tally
+from mapreduce.dataflow.manifest.folder import read_output
 from mapreduce.dataflow.tasks.emit_keys import CHUNK_KEYS
 from mapreduce.dataflow.tasks.lifting import KNOWN
 from mapreduce.dataflow.tasks.sinks import ShuffleSink
+from mapreduce.dataflow.tasks.tallying import CHUNK_PAIRS
 from mapreduce.errors import JobFailed
 from mapreduce.plan import Limits
 
@@ -39,6 +42,11 @@ def lines_unproven(line):
     for word in line.split():
         pair = word, line
         yield pair
+
+
+def lines_by_pair(line):
+    for word in map(str, line.split()):
+        yield word, line
 
 
 LONG = "x y z " * 400  # more words than are counted at once
@@ -119,6 +127,7 @@ JOBS = {
     "values of the call": ((lines, lines_unproven), longest, longest),
     "no combiner": ((ones, ones_unproven), each, None),
     "values of the call, no combiner": ((lines, lines_unproven), each, None),
+    "values of the call, pair by pair": ((lines_by_pair, lines_unproven), each, None),
     "kinds of iterables": ((kinds_of_iterables, kinds_unproven), each, None),
     "now and then an iterator": ((lazily_by_pair, lazily_unproven), each, None),
     "counts of the call": ((lines, lines_unproven), Count(), None),
@@ -200,6 +209,44 @@ def test_the_output_is_the_same(tmp_path_factory, kind, words, limits):
     fast = ran(folder, "fast", Job(mapper, reducer=reducer, combiner=combiner), text, limits)
     slow = ran(folder, "slow", Job(unproven, reducer=reducer, combiner=combiner), text, limits)
     assert fast.files == slow.files
+
+
+LENGTHS = [0, 1, 10, CHUNK_PAIRS // 2, CHUNK_PAIRS - 1, CHUNK_PAIRS, CHUNK_PAIRS + 1, 3 * CHUNK_PAIRS - 5]
+
+
+def some_bad(line):
+    if line == "bad":
+        raise ValueError(line)
+    for word in line.split():
+        yield word, line
+
+
+def some_bad_by_pair(line):
+    if line == "bad":
+        raise ValueError(line)
+    for word in map(str, line.split()):
+        yield word, line
+
+
+def number(word, found):
+    yield word, sum(1 for _ in found)
+
+
+@pytest.mark.parametrize("mapper", [some_bad, some_bad_by_pair])
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(LENGTHS)), max_size=8), st.booleans())
+@example([("a", 10), ("b", 1000), ("c", 20)], False)
+@example([("a", 10), ("b", 1000), ("c", 20)], True)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_pair_is_lost_where_values_change(tmp_path_factory, mapper, calls, has_bad):
+    """However many of the value before wait, and however many a call yields; also after a record that is put aside."""
+    folder = tmp_path_factory.mktemp("run")
+    lines_of_words = [" ".join([word] * length) for word, length in calls] + ["bad"] * has_bad
+    (folder / "in.txt").write_text("\n".join(lines_of_words))
+    run_quickly(Job(mapper, reducer=number), folder / "in.txt", folder / "out", max_bad=1)
+    wanted = Counter()
+    for word, length in calls:
+        wanted[word] += length
+    assert dict(read_output(folder / "out")) == dict(+wanted)
 
 
 def split_into_words(line):

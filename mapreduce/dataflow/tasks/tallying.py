@@ -64,8 +64,10 @@ class Tallying:
                 return pairs
             while True:
                 before = len(chunk)
-                chunk += islice(pairs, CHUNK_PAIRS - before)
-                if len(chunk) == before:
+                asked = CHUNK_PAIRS - before
+                chunk += islice(pairs, asked)
+                given = len(chunk) - before
+                if not given:
                     break
                 first = chunk[before][1]
                 if first is not value and before and not same_value(first, value):
@@ -75,10 +77,10 @@ class Tallying:
                         return chain(self._left(), rest, pairs)
                     chunk += rest
                 value = first
-                if len(chunk) < CHUNK_PAIRS:
-                    break
-                if not self._count():
+                if len(chunk) == CHUNK_PAIRS and not self._count():
                     return chain(self._left(), pairs)
+                if given < asked:
+                    break  # the call is over; a chunk that is not full is no sign of it, where the value has changed
         return None
 
     def _opened(self, call: Iterator[Any]) -> tuple[Iterator[Any], bool]:
