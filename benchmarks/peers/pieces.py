@@ -12,6 +12,12 @@ def pieces(paths):
             yield path, start, min(start + PIECE_BYTES, size)
 
 
+def shares(paths, processes):
+    """The pieces for each process, dealt out in turns."""
+    dealt = list(pieces(paths))
+    return [dealt[i::processes] for i in range(processes)]
+
+
 def lines(path, start, end):
     """The bytes of all lines that begin in a piece."""
     with open(path, "rb") as file:
