@@ -113,7 +113,7 @@ class MarkWriter:
         """Note where the attempt begins, in case it dies at its first record."""
         data: bytes = msgpack.packb((path, offset), unicode_errors="surrogatepass")
         start = PLACE_START + _LENGTH.size
-        if start + len(data) <= SIZE:
+        if _LENGTH.size + len(data) <= PLACE_BYTES:
             self._memory[start : start + len(data)] = data
             _LENGTH.pack_into(self._memory, PLACE_START, len(data))
 

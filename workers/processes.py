@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import logging
 import os
+import select
 import socket
 from dataclasses import field
 
@@ -125,15 +126,16 @@ class Processes:
         handle = self._handles[process]
         if handle.logs < 0:
             return []
-        try:
-            data = os.read(handle.logs, LOG_READ_BYTES)
-        except BlockingIOError:
+        if not _has_data(handle.logs):
             return []
+        # Before it is read: as long as there is something, the process begins no other attempt.
+        turn = read_turn(handle.marks)
+        data = os.read(handle.logs, LOG_READ_BYTES)
         if not data:
             os.close(handle.logs)
             handle.logs = -1
         text = handle.decoder.decode(data, final=not data)
-        return [ProcessAt(process, read_turn(handle.marks)), ProcessPrinted(process, text)] if text else []
+        return [ProcessAt(process, turn), ProcessPrinted(process, text)] if text else []
 
     def read_control(self) -> list[Event]:
         """What the fork server has reported. If it is gone, so are all task processes, and another is started."""
@@ -214,3 +216,10 @@ class Processes:
         for fd in handle.theirs:
             os.close(fd)
         handle.theirs.clear()
+
+
+def _has_data(pipe: int) -> bool:
+    """Whether reading gives something at once, be it the end."""
+    poller = select.poll()
+    poller.register(pipe, select.POLLIN)
+    return bool(poller.poll(0))

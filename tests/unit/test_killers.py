@@ -3,6 +3,7 @@
 import os
 from contextlib import closing
 
+import msgpack
 import pytest
 from agent_driver import Driver
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from mapreduce.plan import AttemptId, Done, Failure, FailureKind, TaskId, TaskKi
 from mapreduce.protocol.messages import AttemptDone, AttemptFailed, CancelAttempt, ForgetJob, RunAttempt
 from workers.agent_events import DeleteAttempt, Note, ProcessEnded, ProcessSaid, StartProcess, Tell, Tick
 from workers.killers import DEATHS_ON_ONE, KILLS_ON_ONE, STARTS, Hunt, Mark
-from workers.marks import SIZE, MarkWriter, parse_mark, read_mark, shared_memory
+from workers.marks import PLACE_BYTES, SIZE, MarkWriter, parse_mark, read_mark, read_place, read_turn, shared_memory
 from workers.task_messages import Run, TaskDone, TaskFailed
 
 CRASH, KILL = "signal SIGSEGV", "signal SIGKILL"
@@ -286,3 +287,17 @@ def test_a_careless_attempt_is_never_started_again(agent):
     agent.do(ProcessEnded(process, CRASH, None))
     assert [message.attempt for message in agent.messages(AttemptFailed)] == [ATTEMPT]
     assert len(agent.of(StartProcess)) == 1
+
+
+@pytest.mark.parametrize("beyond", [-1, 0, 1, 4, 8])
+def test_a_place_that_is_too_long_is_not_noted(beyond):
+    """And overwrites nothing that lies behind it."""
+    fd = shared_memory()
+    writer = MarkWriter(os.dup(fd))
+    writer.begin_turn(7)
+    head = len(msgpack.packb(("x" * 1000, 5))) - 1000
+    path = "x" * (PLACE_BYTES - 4 - head + beyond)
+    writer.begin_at(path, 5)
+    assert read_turn(fd) == 7
+    assert read_place(fd) == ((path, 5) if beyond <= 0 else None)
+    os.close(fd)

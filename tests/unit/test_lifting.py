@@ -195,11 +195,19 @@ class Failing:
         raise LookupError("no more")
 
 
+class Leaving(Failing):
+    """Elements, and then what a parser does that is given wrong arguments."""
+
+    def __iter__(self):
+        yield from self.elements
+        sys.exit(2)
+
+
 def catching(elements):
     try:
         for element in elements:
             yield element, "a"
-    except (LookupError, TypeError):
+    except (LookupError, TypeError, SystemExit):
         for name in ("caught",):
             yield name, "a"
     finally:
@@ -216,7 +224,7 @@ def outcome(pairs):
     found = []
     try:
         found.extend(pairs)
-    except (LookupError, TypeError) as error:
+    except (LookupError, TypeError, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [(frame.name, frame.lineno) for frame in frames if frame.filename == __file__]
         return found, repr(error), own[1:]  # but for this function
@@ -224,7 +232,7 @@ def outcome(pairs):
 
 
 @pytest.mark.parametrize("mapper", [catching, plain])
-@given(st.lists(st.integers()), st.sampled_from([list, iter, Failing, len]))
+@given(st.lists(st.integers()), st.sampled_from([list, iter, Failing, Leaving, len]))
 def test_what_an_iterable_raises_is_raised_in_the_mapper(mapper, elements, kind):
     """Which may catch it; else it is told with the same lines."""
     lifted = twin(mapper)

@@ -11,9 +11,10 @@ from mapreduce import JsonLines, Text
 from mapreduce.dataflow.columns.batches import records_of
 from mapreduce.dataflow.inputs.find import find_inputs, plan_splits
 from mapreduce.dataflow.readers import line_columns, text
+from mapreduce.dataflow.readers.decoding import BadBytes
 from mapreduce.dataflow.readers.line_columns import columns_of, native_columns
 from mapreduce.dataflow.readers.reader import reader_for
-from mapreduce.dataflow.readers.text import BadBytes, TextReader
+from mapreduce.dataflow.readers.text import TextReader
 from mapreduce.dataflow.readers.unreadable import UnreadableRecord
 from mapreduce.errors import InputError
 from mapreduce.plan import Limits, TaskOptions
@@ -153,6 +154,5 @@ def test_json_lines_of_white_space_hold_no_documents(tmp_path, by_objects):
 
 def test_bytes_that_lose_a_line_are_not_trusted(monkeypatch):
     """Where Polars gives other lines than the bytes have, the slow way reads them."""
-    monkeypatch.setattr(line_columns, "_by_reading", lambda _text: pl.Series(["a"]))
-    monkeypatch.setattr(line_columns, "_READS_LINES", True)
+    monkeypatch.setattr(line_columns, "lines_in", lambda _text: pl.Series(["a"]))
     assert native_columns(b"a\nb\n", 0, 100) is None

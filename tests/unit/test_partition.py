@@ -4,9 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 import xxhash
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from mapreduce.dataflow.columns.batches import Lane, key_series, make_batch, with_lanes
 from mapreduce.dataflow.columns.keys import encode_key
+from mapreduce.dataflow.shuffle.key_hash import AT_ONCE, LEAST, MOST, hashes_of
 from mapreduce.dataflow.shuffle.partition import partition_of
 from mapreduce.errors import RecordError
 
@@ -24,6 +27,16 @@ def test_the_partition_is_the_hash_of_the_encoding(keys):
     assert partition_of(series, lane, 7).tolist() == expected
     encoded = with_lanes(make_batch(keys, keys), Lane.ENCODED, Lane.ENCODED)
     assert partition_of(encoded.frame["key"], Lane.ENCODED, 7).tolist() == expected
+
+
+@given(st.lists(st.binary(max_size=40) | st.binary(min_size=LEAST - 1, max_size=MOST + 1), max_size=60), st.booleans())
+@example([bytes(range(size)) for size in range(40)], False)
+@example([b"\xff" * size for size in range(40)], False)
+def test_hashes_are_those_of_xxhash(strings, many):
+    """Of any bytes, of all sizes, short and long ones mixed; also of more than are hashed at once."""
+    strings = strings * (AT_ONCE // 20 + 1) if many else strings
+    found = hashes_of(b"".join(strings), np.array([len(string) for string in strings], dtype=np.int64))
+    assert found.tolist() == [xxhash.xxh3_64_intdigest(string) for string in strings]
 
 
 def test_partitions_stay_what_they_are_for_ever():

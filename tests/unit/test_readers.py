@@ -17,8 +17,8 @@ from mapreduce import Csv, Files, FixedLength, JsonLines, Msgpack, Parquet, Reco
 from mapreduce.dataflow.columns.batches import make_batch, records_of
 from mapreduce.dataflow.inputs.find import find_inputs, plan_splits
 from mapreduce.dataflow.readers.columnar import frame_bytes
+from mapreduce.dataflow.readers.decoding import BadBytes
 from mapreduce.dataflow.readers.reader import reader_for
-from mapreduce.dataflow.readers.text import BadBytes
 from mapreduce.dataflow.readers.unreadable import UnreadableRecord
 from mapreduce.dataflow.shuffle.block_file import BlockFileWriter
 from mapreduce.errors import InputChangedError, InputError, JobDefinitionError

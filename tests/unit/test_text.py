@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mapreduce.dataflow.inputs.find import InputFile, find_inputs, plan_splits
-from mapreduce.dataflow.readers.text import BadBytes, TextReader
+from mapreduce.dataflow.readers.decoding import BadBytes
+from mapreduce.dataflow.readers.text import TextReader
 from mapreduce.errors import InputChangedError, InputError
 from mapreduce.plan import Limits, Piece, Split
 

@@ -149,11 +149,46 @@ def an_expression(line):
     yield line, line.upper()
 
 
+def signs_of_zero(line):
+    yield line, 0.0
+    yield line, -0.0
+
+
+class Plain:
+    def __call__(self, line):
+        yield line, 1
+
+
+class Disguised(Plain):
+    def __new__(cls):
+        return object.__new__(Other)
+
+
+class Other(Disguised):
+    def __call__(self, line):
+        yield line, len(line)
+
+
+class Chosen(type):
+    def __call__(cls):
+        return Other()
+
+
+class ChosenByItsClass(Plain, metaclass=Chosen):
+    pass
+
+
 UNPROVEN = [
+    *(signs_of_zero, Disguised, ChosenByItsClass),
     *(other_values, other_types, chosen, chosen_pair, of_a_loop, set_between, set_by_a_loop, set_by_walrus),
     *(set_by_unpacking, taken_apart, two_variables, closed_over(), from_another, a_name, three, a_list, received),
     an_expression,
 ]
+
+
+def test_a_class_is_proven_by_its_calls():
+    """Where what is called is an object of that class."""
+    assert proven(read_call(Plain, "mapper")) == Constant(1)
 
 
 @pytest.mark.parametrize("mapper", UNPROVEN, ids=lambda mapper: mapper.__name__)

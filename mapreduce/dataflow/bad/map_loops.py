@@ -17,7 +17,10 @@ from mapreduce.dataflow.bad.care import Care, Check, end
 from mapreduce.dataflow.columns.batches import Batch
 from mapreduce.dataflow.columns.frames import COLUMNS, batches_of
 from mapreduce.dataflow.context import shorten
+from mapreduce.dataflow.readers.lines import of_lines
 from mapreduce.dataflow.readers.records import Batches, Frame, Records
+from mapreduce.dataflow.readers.text import LineBlock
+from mapreduce.dataflow.readers.word_columns import Words
 from mapreduce.dataflow.tasks.map_task import FramesLoop, MapLoop
 
 
@@ -38,6 +41,13 @@ class CarefulMapLoop(MapLoop):
                 self._run_record(records, i)
         if self._call.role == "keys":
             self._keys.end_block()
+
+    def run_words(self, found: Words | LineBlock) -> None:
+        """Take words that are a column, of which none can fail; lines one by one."""
+        if isinstance(found, Words):
+            super().run_words(found)
+        else:
+            self.run(of_lines(found))
 
     def _run_record(self, records: Records, i: int) -> None:
         place = records.place

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from mapreduce.dataflow.columns.column_codec import (
     decode_key_column,
@@ -24,6 +25,8 @@ from mapreduce.dataflow.columns.column_codec import (
     encode_key_list,
     encode_native_keys,
     encode_value_list,
+    join_encodings,
+    join_native_keys,
 )
 from mapreduce.dataflow.columns.json_text import long_ints
 from mapreduce.dataflow.columns.keys import NAN, normalise_key
@@ -210,6 +213,11 @@ def encode_keys(series: pl.Series, lane: Lane) -> pl.Series:
     if lane is Lane.ENCODED:
         return series
     return encode_native_keys(series).alias(series.name)
+
+
+def join_keys(series: pl.Series, lane: Lane) -> tuple[bytes, NDArray[np.int64]]:
+    """The encodings of keys, one behind the other, and the size of each."""
+    return join_encodings(series) if lane is Lane.ENCODED else join_native_keys(series)
 
 
 def encode_values(series: pl.Series, lane: Lane) -> pl.Series:

@@ -52,21 +52,36 @@ def encode_native_keys(series: pl.Series) -> pl.Series:
         return series.to_frame("k").select((pl.lit("0") + pl.col("k")).cast(pl.Binary)).to_series()
     if dtype == pl.Binary:
         return series.to_frame("k").select(pl.lit(b"@") + pl.col("k")).to_series()
-    if dtype == pl.Int64:
-        return _words(TAG_INT, series.to_numpy().view(np.uint64) ^ _SIGN)
-    if dtype == pl.Float64:
-        bits = series.to_numpy().view(np.uint64)
-        return _words(TAG_FLOAT, np.where(bits & _SIGN != 0, ~bits, bits ^ _SIGN))
-    return pl.Series([b"\x03" if key else b"\x02" for key in series.to_list()], dtype=pl.Binary)
-
-
-def _words(tag: int, words: NDArray[np.uint64]) -> pl.Series:
-    """The tag and the eight big-endian bytes of each word."""
-    table = np.empty((len(words), _WORD_SIZE), dtype=np.uint8)
-    table[:, 0] = tag
-    table[:, 1:] = words.astype(">u8").view(np.uint8).reshape(-1, 8)
-    data = table.tobytes()
+    if dtype == pl.Boolean:
+        return pl.Series([b"\x03" if key else b"\x02" for key in series.to_list()], dtype=pl.Binary)
+    data = _numbers(series)
     return pl.Series([data[at : at + _WORD_SIZE] for at in range(0, len(data), _WORD_SIZE)], dtype=pl.Binary)
+
+
+def join_native_keys(series: pl.Series) -> tuple[bytes, NDArray[np.int64]]:
+    """The encodings of a native column of keys, one behind the other, and the size of each."""
+    if series.dtype == pl.String and len(series):
+        data: str = series.str.join("0").item()
+        return f"0{data}".encode(), series.str.len_bytes().to_numpy().astype(np.int64) + 1
+    if series.dtype in (pl.Int64, pl.Float64):
+        return _numbers(series), np.full(len(series), _WORD_SIZE)
+    return join_encodings(encode_native_keys(series))
+
+
+def join_encodings(encodings: pl.Series) -> tuple[bytes, NDArray[np.int64]]:
+    """Encodings (Binary), one behind the other, and the size of each."""
+    return b"".join(encodings.to_list()), encodings.bin.size().to_numpy().astype(np.int64)
+
+
+def _numbers(series: pl.Series) -> bytes:
+    """The encodings of integers or floats: a tag, and eight bytes in which the greater number has the greater ones."""
+    bits = series.to_numpy().view(np.uint64)
+    is_int = series.dtype == pl.Int64
+    words = bits ^ _SIGN if is_int else np.where(bits & _SIGN != 0, ~bits, bits ^ _SIGN)
+    table = np.empty((len(words), _WORD_SIZE), dtype=np.uint8)
+    table[:, 0] = TAG_INT if is_int else TAG_FLOAT
+    table[:, 1:] = words.astype(">u8").view(np.uint8).reshape(-1, 8)
+    return table.tobytes()
 
 
 def decode_key_column(series: pl.Series) -> list[Any]:

@@ -2,8 +2,8 @@
 
 A mapper that yields `word, 1`, or the words of a document with its name, makes many pairs and few different ones. Here
 a pair costs one look into a dict, and no column is made of what comes again. Only for keys whose equality is that of
-their encodings, never 1 beside True: strings, bytes, and tuples of these. A subclass of str that equals a str which
-came before counts as that str, where a column of all keys would be refused.
+their encodings, never 1 beside True: strings, bytes, and tuples of these. An object of a subclass, of str or
+tuple, that equals a key which came before counts as that, where a column of all keys would be refused.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def native_columns(raw: bytes, start: int, longest: int) -> LineColumns | None:
         return None
     returns = b"\r" in text  # few files have them, and Polars drops one at the end of the file too
     try:
-        lines = _by_reading(text) if _READS_LINES and not returns else _by_splitting(text)
+        lines = _by_splitting(text) if returns else lines_in(text)
     except (pl.exceptions.ComputeError, OSError):  # bad bytes, or such as seem to be compressed
         return None
     ends = np.cumsum(lines.str.len_bytes().to_numpy().astype(np.int64) + 1)
@@ -92,7 +92,13 @@ def native_columns(raw: bytes, start: int, longest: int) -> LineColumns | None:
     return LineColumns(pl.Series("key", starts + start), lines, start)
 
 
-def _by_reading(text: bytes) -> pl.Series:
+def lines_in(text: bytes) -> pl.Series:
+    """What lies between the newlines of UTF-8 without carriage returns; a last newline ends the last line.
+
+    Raises ComputeError, or OSError, for bytes that are no UTF-8, or that Polars takes for compressed ones.
+    """
+    if not _READS_LINES:
+        return _by_splitting(text)
     if text[0] < _MAY_BE_PACKED and text[0] not in _PACKED:
         return pl.read_lines(text).to_series().rechunk()
     return pl.read_lines(b"\n" + text).to_series().slice(1).rechunk()  # nothing compressed begins with a newline

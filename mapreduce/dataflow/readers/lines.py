@@ -18,9 +18,11 @@ from mapreduce.dataflow.context import Place, shorten
 from mapreduce.dataflow.readers.records import Frame, Records
 from mapreduce.dataflow.readers.text import LineBlock, TextReader
 from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord, refuse
+from mapreduce.dataflow.readers.word_columns import Words
 from mapreduce.plan import Split, TaskOptions
 
 NESTED = 512  # levels of a document: Python's own limit, 1,000, counts the levels of whatever calls it too
+WORDS_BYTES = 8 << 20  # of lines whose words become a column, which is counted at once: most splits are as small
 SPACE = " \t\r"  # what JSON has of it within a line
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?')  # the last quote may be missing: then it has no end
 
@@ -49,6 +51,11 @@ class LinesReader:
     def blocks(self) -> Iterator[LineBlock]:
         """Yield the lines that `__iter__` yields, in the same blocks, not cut."""
         return iter(self._text)
+
+    def words(self) -> Iterator[Words | LineBlock]:
+        """Yield the words of the lines as columns, or blocks of lines where they are not to be had so."""
+        for piece in self._split.pieces:
+            yield from self._text.words_of(piece, WORDS_BYTES)
 
     def columns(self) -> Iterator[Batch]:
         """Yield the lines as columns."""

@@ -7,46 +7,33 @@ that are no text, and files that are not the planned ones.
 
 from __future__ import annotations
 
-import codecs
 import io
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import field
+from functools import partial
 from itertools import chain
+from typing import TypeVar, cast
 
 import numpy as np
 
 from mapreduce.dataflow.inputs.binary_kinds import HEAD_BYTES, TAIL_BYTES, binary_kind
 from mapreduce.dataflow.inputs.codecs import Codec, codec_of, decompressed
-from mapreduce.dataflow.inputs.encoding import BAD_MARK, MARK_HANDLER, Encoding, check_error_mode, find_encoding
+from mapreduce.dataflow.inputs.encoding import BAD_MARK, Encoding, check_error_mode, find_encoding
 from mapreduce.dataflow.inputs.input_file import OpenFile, open_piece, read_on
 from mapreduce.dataflow.readers.cut_lines import LongLineError, cut_at_newlines, in_blocks
+from mapreduce.dataflow.readers.decoding import Decoder, why_bad
 from mapreduce.dataflow.readers.line_columns import LineColumns, columns_of, cut_at, native_columns
 from mapreduce.dataflow.readers.unreadable import PutAside, UnreadableRecord
+from mapreduce.dataflow.readers.word_columns import Words, native_words
 from mapreduce.errors import InputError
 from mapreduce.plan import Limits, Piece, Split
 from mapreduce.quick_dataclass import dataclass
 
 DECODE_BYTES = 128 << 10  # decoded at a time at most: with its lines it stays in the processor's cache (measured)
 PAST_END_BYTES = 4 << 10  # read beyond a range for its last line: a line is rarely longer
+T = TypeVar("T")
 LINE_BYTES = 256 << 20  # of one line: some kilobytes may unpack to billions of bytes without a newline
-_MARK = "\ufeff"  # a decoded byte-order mark
-_LINE = re.compile(rb"[^\n]*\n|[^\n]+")  # of a stateful encoding: their newline is this byte
 _DTYPES = {(1, False): "u1", (2, False): "<u2", (2, True): ">u2", (4, False): "<u4", (4, True): ">u4"}
-
-
-class BadBytes(UnreadableRecord):
-    """Bytes that are no text in the encoding. `path` and `offset` (of the bad byte, decompressed) say where."""
-
-    def __init__(self, path: str, offset: int, why: str, encoding: str) -> None:
-        super().__init__(
-            path,
-            offset,
-            f"{path}, byte {offset}: not valid {encoding}: {why}. If the file is in another encoding, say "
-            "--encoding NAME; to read on, --encoding-errors replace (puts U+FFFD for bad bytes) or skip (leaves such "
-            "lines out)",
-        )
-        self.why = why
 
 
 @dataclass(slots=True)
@@ -152,18 +139,39 @@ class TextReader:
 
         Not for readers that keep ends.
         """
+        stretches = self._stretches(piece, most, native_columns)
+        for found in stretches:
+            if isinstance(found, LineColumns):
+                yield found
+            else:
+                yield from columns_of(chain([found], cast("Iterator[LineBlock]", stretches)), most)
+
+    def words_of(self, piece: Piece, most: int) -> Iterator[Words | LineBlock]:
+        """Yield the words of one piece, cut as in `columns_of`; or lines, from where bytes are not what they should be.
+
+        Not for readers that keep ends.
+        """
+        return self._stretches(piece, most, partial(native_words, piece.path))
+
+    def _stretches(
+        self, piece: Piece, most: int, make: Callable[[bytes, int, int], T | None]
+    ) -> Iterator[T | LineBlock]:
+        """Yield what `make` makes of whole lines that begin in the same `most` bytes, while it does; then blocks.
+
+        It is given their bytes, the offset of the first and the longest that a line may be.
+        """
         with open_piece(piece) as file:
             start, stream, encoding = self._opened(file, piece, self._read_most)
             if self.are_bytes(piece):
                 stream = cut_at(stream, most, self._longest)
                 for raw in stream:
-                    found = native_columns(raw, start, self._longest)
+                    found = make(raw, start, self._longest)
                     if found is None:  # for what follows as well: lines may be left out, by which the next cuts lie
                         stream = in_blocks(chain([raw], stream), self._read)
                         break
                     yield found
                     start += len(raw)
-            yield from columns_of(self._decoded(piece, start, stream, encoding), most)
+            yield from self._decoded(piece, start, stream, encoding)
 
     def whole_lines_of(self, piece: Piece, most: int) -> Iterator[tuple[int, bytes]]:
         """Yield the bytes of lines that begin in the same `most` bytes, and the byte where they begin.
@@ -192,7 +200,7 @@ class TextReader:
         return *self._plain(file, piece, encoding, size), encoding
 
     def _decoded(self, piece: Piece, start: int, stream: Iterator[bytes], encoding: Encoding) -> Iterator[LineBlock]:
-        decode = _Decoder(piece.path, encoding, self._errors)
+        decode = Decoder(piece.path, encoding, self._errors)
         before = self.skipped
         try:
             yield from self._blocks(piece.path, start, cut_at_newlines(stream, encoding, self._longest), decode)
@@ -203,7 +211,7 @@ class TextReader:
             ) from None
         self._warn_of_skipped(piece, self.skipped - before)
 
-    def _blocks(self, path: str, start: int, chunks: Iterator[bytes], decode: _Decoder) -> Iterator[LineBlock]:
+    def _blocks(self, path: str, start: int, chunks: Iterator[bytes], decode: Decoder) -> Iterator[LineBlock]:
         for raw in chunks:
             text, damaged = decode(raw, start)
             lines = list(io.StringIO(text, newline="\n")) if self._keep_ends else None
@@ -327,7 +335,7 @@ def _bad_line(block: LineBlock, i: int) -> UnreadableRecord:
     try:
         content.decode(encoding.codec)
     except UnicodeDecodeError as error:
-        at, why = offset + error.start, _why(error)
+        at, why = offset + error.start, why_bad(error)
     message = f"{block.path}, byte {at}: not valid {encoding.name}: {why}"
     return UnreadableRecord(block.path, offset, message, kind=f"not {encoding.name}", content=content)
 
@@ -340,61 +348,3 @@ def _lines(text: str) -> list[str]:
     if not lines[-1]:
         lines.pop()  # what follows the last newline is no line
     return lines
-
-
-class _Decoder:
-    """Bytes of one file to text, block by block; each block ends behind a newline, or with the file."""
-
-    def __init__(self, path: str, encoding: Encoding, errors: str) -> None:
-        self.encoding = encoding
-        self._path = path
-        self._errors = errors
-        self._lenient = {"replace": "replace", "skip": MARK_HANDLER}.get(errors)
-        make: Callable[[str], codecs.IncrementalDecoder] = codecs.getincrementaldecoder(encoding.codec)
-        self._strict_state = make("strict") if encoding.stateful else None
-        self._lenient_state = make(self._lenient) if encoding.stateful and self._lenient else None
-
-    def __call__(self, raw: bytes, offset: int) -> tuple[str, bool]:
-        """Return the text of the bytes at `offset` in the file, and whether some were bad."""
-        if self._strict_state is None:
-            text, damaged = self._whole(raw, offset)
-        else:
-            text, damaged = self._go_on(self._strict_state, raw, offset)
-        if offset == 0 and self.encoding.marked:
-            text = text.removeprefix(_MARK)
-        return text, damaged
-
-    def _whole(self, raw: bytes, offset: int) -> tuple[str, bool]:
-        try:
-            return raw.decode(self.encoding.codec), False
-        except UnicodeDecodeError as error:
-            if self._lenient is None:
-                raise BadBytes(self._path, offset + error.start, _why(error), self.encoding.name) from None
-            return raw.decode(self.encoding.codec, self._lenient), True
-
-    def _go_on(self, strict: codecs.IncrementalDecoder, raw: bytes, offset: int) -> tuple[str, bool]:
-        state = strict.getstate()
-        try:
-            return strict.decode(raw, True), False  # True: no character goes on behind a newline
-        except UnicodeDecodeError as error:
-            if self._lenient_state is None:
-                raise BadBytes(self._path, offset + error.start, _why(error), self.encoding.name) from None
-        self._lenient_state.setstate(state)
-        text = "".join([self._line(self._lenient_state, line) for line in _LINE.findall(raw)])
-        strict.setstate(self._lenient_state.getstate())
-        return text, True
-
-    @staticmethod
-    def _line(lenient: codecs.IncrementalDecoder, line: bytes) -> str:
-        """The text of one line, even if it ends in a damaged character, which would take the newline along."""
-        state = lenient.getstate()
-        text = lenient.decode(line, True)
-        if text.endswith("\n") or not line.endswith(b"\n"):
-            return text
-        lenient.setstate(state)
-        return lenient.decode(line[:-1], True) + lenient.decode(b"\n", True)
-
-
-def _why(error: UnicodeDecodeError) -> str:
-    bad = error.object[error.start : error.end][:4]
-    return f"{error.reason} ({' '.join(f'0x{byte:02x}' for byte in bad)})"

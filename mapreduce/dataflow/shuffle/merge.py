@@ -238,7 +238,7 @@ def _rounds(runs: Sequence[Run], limits: Limits) -> Rounds:
     lanes = _lanes_of(runs)
     readers: list[RunReader] = []
     try:
-        room = limits.merge // (2 * max(len(runs), 1))  # as in `fan_in`: the more is loaded, the fewer rounds there are
+        room = limits.merge // max(len(runs), 1)  # two blocks each, as in `fan_in`: with one, each round ends some run
         readers.extend(RunReader(read_run(run, lanes), loads_of(run, lanes), room) for run in runs)
         readers = _unfinished(readers)
         while readers:

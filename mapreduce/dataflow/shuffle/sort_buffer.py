@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xxhash
@@ -17,7 +16,7 @@ from mapreduce.dataflow.columns.batches import Batch, concat, regroup, sort_by_k
 from mapreduce.dataflow.shuffle.block_file import DIGEST_BYTES, BlockFileWriter
 from mapreduce.dataflow.shuffle.partition import Listed, Partitioner, Ranges, distinct_keys, partitions_of
 from mapreduce.dataflow.shuffle.ranges import Measure, block_of, measure, pack_measures
-from mapreduce.dataflow.shuffle.sizes import value_counts, with_frame
+from mapreduce.dataflow.shuffle.sizes import about_distinct, value_counts, with_frame
 from mapreduce.plan import Limits
 from mapreduce.quick_dataclass import dataclass
 
@@ -125,7 +124,7 @@ class SortBuffer:
     def _combine_buffer(self, combine: Callable[[Batch], Batch]) -> None:
         """Replace the buffered rows by what `combine` makes of their groups."""
         batch = concat(self._batches)
-        if batch.rows() >= WORTH_COMBINING * _distinct(batch):
+        if batch.rows() >= WORTH_COMBINING * about_distinct(batch.frame["key"]):
             batch = ungroup(combine(batch))
         self._batches = [batch]
         self._buffered = batch.nbytes()
@@ -138,7 +137,7 @@ class SortBuffer:
             return
         batch = concat(batches)
         del batches  # the columns are copied: the originals may go before sorting takes as much again
-        if not batch.repeated and batch.rows() >= ROWS_PER_KEY * _distinct(batch):
+        if not batch.repeated and batch.rows() >= ROWS_PER_KEY * about_distinct(batch.frame["key"]):
             batch = regroup(batch)
         batch, ends = self._laid_out(sort_by_key(batch))
         path = self._folder / self._name(len(self._paths))
@@ -175,9 +174,3 @@ class SortBuffer:
         order = np.argsort(owner.astype(np.uint16) if self._partitions <= RADIX_PARTITIONS else owner, kind="stable")
         ends = np.cumsum(np.bincount(owner, minlength=self._partitions))
         return with_frame(batch, batch.frame[order]), ends.tolist()
-
-
-def _distinct(batch: Batch) -> int:
-    """How many distinct keys there are, within 2%: HyperLogLog with fixed seeds, a function of the keys; 8 ns a row."""
-    distinct: Any = batch.frame["key"].approx_n_unique()
-    return int(distinct)

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+import polars as pl
+
+from mapreduce.dataflow.columns.batches import Lane
 from mapreduce.dataflow.columns.tally import TEXTS, Tally
 from mapreduce.dataflow.context import Site
 from mapreduce.dataflow.tasks.emit import Emitter, weight
@@ -35,6 +38,21 @@ class KeyEmitter:
             self._tally = Tally(sink.add_tallied, sink.tallied_kinds, limits.sort_buffer)
             self._most = min(CHUNK_KEYS, self._most)
         self.records = 0
+
+    @property
+    def counts_columns(self) -> bool:
+        """Whether the sink counts keys that are a column already, so that no objects need to be made of them."""
+        return isinstance(self._sink, ShuffleSink) and self._sink.counts_keys
+
+    def take_column(self, keys: pl.Series) -> None:
+        """Take a column of strings, where `counts_columns` holds."""
+        assert isinstance(self._sink, ShuffleSink)
+        try:
+            self._sink.add_key_column(keys, Lane.STR)
+        except Exception:
+            self._site.spare_user()  # as in `flush`
+            raise
+        self.records += keys.len()
 
     def take_lists(self, results: Iterable[Any]) -> None:
         """Take whole results, each before the next is asked for: no step of Python for a key."""

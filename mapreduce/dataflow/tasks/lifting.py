@@ -78,7 +78,7 @@ def pairs_of(iterable: Any, value: Any, rest: Generator[Any]) -> Iterator[Any]:
         try:
             for element in item[0]:
                 yield element, item[1]
-        except Exception as error:  # noqa: BLE001 - it goes where it would have been raised, which may catch it
+        except BaseException as error:  # noqa: BLE001 - it goes where it would have been raised, which may catch it
             own = error.__traceback__.tb_next if error.__traceback__ is not None else None
             try:
                 item = rest.throw(error.with_traceback(own))

@@ -143,16 +143,20 @@ def map_records(  # noqa: PLR0917 - what a task consists of
     if care is not None:
         loop = CarefulMapLoop(call, function, sink, setup.site, setup.options.limits)
         loop.watch(care, checks_of(setup, context, sink))
-    for run in _blocks(loop, source, plan.batch_size, careful=care is not None):
+    for run in _blocks(loop, source, plan.batch_size):
         run()
         setup.on_progress(source.records, source.bytes)
     loop.finish(finish)
     return loop.emitted
 
 
-def _blocks(loop: MapLoop, source: Source, batch_size: int | None, *, careful: bool) -> Iterator[Callable[[], None]]:
-    """Give what runs the loop over each block of records in turn, in the way that costs least."""
-    if loop.splits_words and source.has_lines and batch_size is None and not careful:
-        return (partial(loop.run_words, block) for block in source.blocks())
+def _blocks(loop: MapLoop, source: Source, batch_size: int | None) -> Iterator[Callable[[], None]]:
+    """Give what runs the loop over each block of records in turn, in the way that costs least.
+
+    The same with care and without it, or the same records would make other runs.
+    """
+    if loop.splits_words and source.has_lines and batch_size is None:
+        found = source.words() if loop.counts_words else source.blocks()
+        return (partial(loop.run_words, words) for words in found)
     blocks = source.read() if batch_size is None else batched(source.read(), batch_size)
     return (partial(loop.run, records) for records in blocks)

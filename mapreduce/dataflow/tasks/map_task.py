@@ -17,6 +17,7 @@ from mapreduce.dataflow.columns.frames import batches_of
 from mapreduce.dataflow.context import Site, shorten
 from mapreduce.dataflow.readers.records import Frame, Records
 from mapreduce.dataflow.readers.text import LineBlock
+from mapreduce.dataflow.readers.word_columns import Words
 from mapreduce.dataflow.tasks.emit import Emitter
 from mapreduce.dataflow.tasks.emit_keys import KeyEmitter
 from mapreduce.dataflow.tasks.lifting import twin
@@ -76,16 +77,25 @@ class MapLoop:
         """Whether `run_words` does what `run` does: a newline parts words like a space, so lines need not be cut."""
         return self._call.role == "keys" and self._function is str.split and self._call.positional == 1
 
-    def run_words(self, block: LineBlock) -> None:
-        """Take the words of lines. What fails under it passes through, with the site filled in."""
-        self._site.place, self._site.file = lambda: (block.path, block.start), block.path
+    @property
+    def counts_words(self) -> bool:
+        """Whether `run_words` takes words that are a column already."""
+        return self.splits_words and self._keys.counts_columns
+
+    def run_words(self, found: Words | LineBlock) -> None:
+        """Take words, or those of lines. What fails under it passes through, with the site filled in."""
+        path, start = found.path, found.start
+        self._site.place, self._site.file = lambda: (path, start), path
         try:
-            self._keys.take_evenly(map(str.split, _pieces(block.text)))
-            self._keys.end_block()
+            if isinstance(found, Words):
+                self._keys.take_column(found.words)
+            else:
+                self._keys.take_evenly(map(str.split, _pieces(found.text)))
+                self._keys.end_block()
         except KeyboardInterrupt:
             raise
         except BaseException:
-            self._site.path = block.path
+            self._site.path = path
             raise
 
     def finish(self, finish: Callable[[], Any] | None) -> None:

@@ -120,6 +120,8 @@ class ShuffleSink:
             self._collapse_tallied, self.tallied_kinds = combiner.combine_tallied, PLAIN_VALUES
         elif combiner is None and order is None:
             self.tallied_kinds = PLAIN_VALUES
+        # Whether nobody is to look at keys alone: they are counted, and no function or list of the user's places them.
+        self.counts_keys = fold is not None and fold.counts_only and placement.partitioner is None
         self._last = False  # whether all that is still to come is one batch
         self._finished = False
 
@@ -129,7 +131,10 @@ class ShuffleSink:
 
     def add_keys(self, keys: list[Any]) -> None:
         """Take keys alone: counted at once where the reducer is Count, else with the value None."""
-        column, lane = key_series(keys)
+        self.add_key_column(*key_series(keys))
+
+    def add_key_column(self, column: pl.Series, lane: Lane) -> None:
+        """Take a column of keys alone, as `add_keys` does."""
         if self._partials is not None and self._fold is not None and self._fold.counts_only:
             self._partials.add_collapsed(self._fold.count_keys(column, lane))
         else:

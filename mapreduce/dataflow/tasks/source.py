@@ -10,6 +10,7 @@ from mapreduce.dataflow.readers.lines import LinesReader
 from mapreduce.dataflow.readers.reader import Reader, gathered
 from mapreduce.dataflow.readers.records import Frame, Records, of_pairs
 from mapreduce.dataflow.readers.text import LineBlock
+from mapreduce.dataflow.readers.word_columns import Words
 from mapreduce.dataflow.shuffle.block_file import Slice
 from mapreduce.dataflow.shuffle.merge import read_part
 
@@ -53,6 +54,16 @@ class Source:
         for block in self._reader.blocks():
             self.records += block.number
             yield block
+
+    def words(self) -> Iterator[Words | LineBlock]:
+        """Yield the words of the lines as columns, or blocks as `blocks` does where bytes are not what they should be.
+
+        Where the source `has_lines`.
+        """
+        assert isinstance(self._reader, LinesReader)
+        for found in self._reader.words():
+            self.records += found.lines if isinstance(found, Words) else found.number
+            yield found
 
     def columns(self) -> Iterator[Batch]:
         """Yield the records as columns; the previous step's never become objects."""

@@ -13,6 +13,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from mapreduce.calls import Call
+from mapreduce.dataflow.columns.tally import same_value
 from mapreduce.quick_dataclass import dataclass
 
 PAIR = 2
@@ -33,10 +34,18 @@ class Fixed:
 
 def proven(call: Call) -> Constant | Fixed | None:
     """What is known of the pairs of a mapper; None for nothing."""
-    function = getattr(call.function, "__call__", None) if call.is_class else call.function  # noqa: B004 - of the class
+    function = _called(call.function) if call.is_class else call.function
     if not isinstance(function, FunctionType) or not function.__code__.co_flags & inspect.CO_GENERATOR:
         return None
     return _of_code(function.__code__)
+
+
+def _called(mapper: Any) -> Any:
+    """What is called of the objects that a class makes; None where these may be of another class."""
+    new: Any = mapper.__new__
+    if type(mapper) is not type or new is not object.__new__:
+        return None
+    return getattr(mapper, "__call__", None)  # noqa: B004 - of the class
 
 
 def _of_code(code: CodeType) -> Constant | Fixed | None:
@@ -46,7 +55,7 @@ def _of_code(code: CodeType) -> Constant | Fixed | None:
     constants = [one.value for one in found if isinstance(one, Constant)]
     if constants:
         first = constants[0]
-        alike = len(constants) == len(found) and all(type(one) is type(first) and one == first for one in constants)
+        alike = len(constants) == len(found) and all(same_value(one, first) for one in constants)
         return Constant(first) if alike else None
     names = {one for one in found if isinstance(one, str)}
     if len(names) != 1 or None in found or _changes(instructions, names.pop(), yields[0]):
