@@ -109,7 +109,8 @@ def markdown(outcomes, options):
         "with the least and the most; ratios are of medians, with the least and the most of a turn. Every result was",
         "compared with that of the first program. Peak memory is the largest sum of the proportional set sizes of",
         "all processes, in a run of its own; of programs that take minutes, and so have one turn, in that turn.",
-        "Written is what was given to disks, temporary files included.",
+        "Written is what was given to disks, temporary files included. CPU leaves out processes that nobody has waited",
+        "for, which are most of Ray's and some of Spark's.",
         *(quick if options.quick else []),
     ]
     if outcomes:

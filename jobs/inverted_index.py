@@ -1,6 +1,6 @@
 """An inverted index: word -> the files that it stands in, with how often.
 
-No combiner, so that every single (word, file) pair goes through the shuffle.
+No combiner: the reducer gets every single (word, file) pair.
 """
 
 import functools
