@@ -105,7 +105,10 @@ def main(arguments):
     outcomes = run_rows(rows, options, stored, again=again)
     grown = run_curves(curves, options, stored, again=again)
     figures = simulated(stored, quick=asked.quick, again=again) if SIMULATED in curves else None
-    text = report.markdown(outcomes, options)
+    there = [row for row, _ in outcomes], [curve.name for curve, _ in grown] + [SIMULATED] * bool(figures)
+    lists = zip((rows, curves), there, strict=True)
+    missing = report.not_run(*([one for one in wanted if one not in found] for wanted, found in lists))
+    text = report.markdown(outcomes, options, missing)
     charts = asked.report and asked.report.with_suffix(".growth.svg")
     if grown or figures:
         text += "\n" + growth_report.markdown(grown, figures, charts and charts.name)

@@ -96,8 +96,14 @@ def row_table(row, outcome):
     return [*text, *(["", "Faults:", "", *notes] if notes else [])]
 
 
-def markdown(outcomes, options):
-    """The whole report."""
+def not_run(rows, curves):
+    """What the report has nothing of, though it was asked for."""
+    missing = [row.title for row in rows] + [f"the curve of {curve}" for curve in curves]
+    return f"Not run for this report: {'; '.join(missing)}." if missing else ""
+
+
+def markdown(outcomes, options, missing=""):
+    """The whole report; `missing` is as of `not_run`."""
     quick = ["", "This was a quick run: small inputs, so mostly start-up. Bounds and sizes in text are of full ones."]
     slots = options.slots
     text = [
@@ -112,6 +118,7 @@ def markdown(outcomes, options):
         "Written is what was given to disks, temporary files included. CPU leaves out processes that nobody has waited",
         "for, which are most of Ray's and some of Spark's.",
         *(quick if options.quick else []),
+        *(["", missing] if missing else []),
     ]
     if outcomes:
         text += ["", "## Bounds", "", *bounds_table(outcomes), "", ROWS_TITLE]

@@ -213,7 +213,10 @@ def test_the_report_says_all_of_it(outcome, tmp_path):
     """Bounds with ratios, contestants that did not run with the reason, faults; the same from what was stored."""
     row, found, options = outcome
     found.store(tmp_path / "results")
-    text = report.markdown([(row, contest.Outcome.stored(tmp_path / "results", "some"))], options)
+    missing = report.not_run([row], ["input"])
+    text = report.markdown([(row, contest.Outcome.stored(tmp_path / "results", "some"))], options, missing)
+    assert f"Not run for this report: {row.title}; the curve of input." in text
+    assert report.not_run([], []) == ""
     assert re.search(r"\| some work \| engine \| right \| \d+\.\d\d \(.*\) \| 1000.00 \| met \|", text)
     assert "| some work | engine | absent | not measured | 0.50 |  |" in text
     assert "| absent | not run: no_such_module is not installed |" in text
