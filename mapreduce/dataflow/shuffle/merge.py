@@ -158,7 +158,7 @@ def read_part(slices: Sequence[Slice]) -> Iterator[Batch]:
 def fan_in(runs: Sequence[Run], limits: Limits) -> int:
     """How many of these runs can be merged at once.
 
-    A round holds a block of each and, for a moment, their sorted copy.
+    Of each there are two blocks, lest every round end with one; a part of them has, for a moment, a sorted copy.
     """
     lanes = _lanes_of(runs)
     largest = max((size for run in runs for size in loads_of(run, lanes)), default=1)
